@@ -1,0 +1,116 @@
+"""Every error this library raises on purpose, in one place.
+
+Each message says what was expected, ends with what was received, and names the next step. All
+errors derive from `MobileNetHubError`, so that one `except` clause catches them; each also derives
+from the built-in type that `tensorflow_hub`, or plain Python, would have raised in its place, so
+that code written against those keeps working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+
+
+class MobileNetHubError(Exception):
+    """Base of all errors raised by this library."""
+
+
+class UnknownHandleError(MobileNetHubError, ValueError):
+    """A handle that names no module of the catalogue.
+
+    Attributes:
+        handle: what was asked for.
+        suggestions: the nearest valid handles, best first.
+    """
+
+    def __init__(self, handle: str, suggestions: Sequence[str] = (), reason: str = "") -> None:
+        self.handle = handle
+        self.suggestions = tuple(suggestions)
+        hint = f" Nearest: {', '.join(self.suggestions)}." if self.suggestions else ""
+        why = f" {reason}" if reason else ""
+        super().__init__(
+            f"Unknown module handle.{why}{hint} `mobilenet-hub list` shows all. "
+            f"Received: {handle!r}"
+        )
+
+
+class WeightsError(MobileNetHubError, ValueError):
+    """Weights that cannot be used: corrupt, of another network, or not what was pinned."""
+
+
+class MissingWeightsError(WeightsError, FileNotFoundError):
+    """The weights of a known module are not on this machine."""
+
+    def __str__(self) -> str:
+        """The message (FileNotFoundError would show the errno form)."""
+        return str(self.args[0])
+
+
+class TensorMismatchError(WeightsError):
+    """Tensors that do not fit their network: lists all that are missing, extra or misshapen."""
+
+    def __init__(
+        self,
+        where: str,
+        missing: Sequence[str] = (),
+        extra: Sequence[str] = (),
+        misshapen: Sequence[str] = (),
+    ) -> None:
+        self.missing, self.extra, self.misshapen = tuple(missing), tuple(extra), tuple(misshapen)
+        parts = [
+            f"{len(names)} {kind}: {', '.join(names)}"
+            for kind, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen))
+            if names
+        ]
+        super().__init__(f"The tensors of {where} do not fit its network. {'; '.join(parts)}")
+
+
+class ImageError(MobileNetHubError, ValueError):
+    """An image that cannot be decoded.
+
+    Attributes:
+        path: where the bytes came from (a path, an URL, or a description such as `<bytes>`).
+        reason: what is wrong with them, in words.
+    """
+
+    def __init__(self, path: str | bytes | PathLike[str], reason: str) -> None:
+        self.path = path if isinstance(path, str) else str(fspath(path))
+        self.reason = reason
+        super().__init__(f"Cannot read image {self.path!r}: {reason}")
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        """Pickle by parts, so that the error crosses process boundaries whole."""
+        return (type(self), (self.path, self.reason))
+
+
+class InputError(MobileNetHubError, ValueError):
+    """Arrays passed to a module that do not fit its signature."""
+
+
+class InputTypeError(InputError, TypeError):
+    """Something that is not an array of a supported dtype."""
+
+
+class SignatureError(MobileNetHubError, ValueError, KeyError):
+    """An unknown signature of a module."""
+
+    def __str__(self) -> str:
+        """The message as written (KeyError would show its repr)."""
+        return str(self.args[0])
+
+
+class OutputError(MobileNetHubError, TypeError):
+    """An output that the signature does not have."""
+
+
+class TagsError(MobileNetHubError, ValueError):
+    """Tags that name no graph variant of the module."""
+
+
+class MissingExtraError(MobileNetHubError, ImportError):
+    """An optional dependency that is not installed; the message is the command that installs it."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs an extra: pip install 'mobilenet-hub[{extra}]'")
