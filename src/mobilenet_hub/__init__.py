@@ -1,3 +1,62 @@
-"""Google's MobileNet V1 and V2 TF-Hub modules, without TensorFlow."""
+"""Google's MobileNet V1 and V2 TF-Hub modules, without TensorFlow.
+
+```python
+import mobilenet_hub as hub
+module = hub.Module("https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/3")
+features = module(images)  # images: float32 [batch, 224, 224, 3] in [0, 1]
+```
+
+Names below are imported when first used, so that `import mobilenet_hub` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mobilenet_hub.catalog import ModuleInfo, find
+    from mobilenet_hub.catalog import modules as list_modules
+    from mobilenet_hub.errors import MobileNetHubError
+    from mobilenet_hub.labels import imagenet_labels
+    from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
+
+# Public name: (module, name there).
+_EXPORTS = {
+    "MobileNetHubError": ("errors", "MobileNetHubError"),
+    "Module": ("module", "Module"),
+    "ModuleInfo": ("catalog", "ModuleInfo"),
+    "find": ("catalog", "find"),
+    "get_expected_image_size": ("module", "get_expected_image_size"),
+    "get_num_image_channels": ("module", "get_num_image_channels"),
+    "imagenet_labels": ("labels", "imagenet_labels"),
+    "list_modules": ("catalog", "modules"),
+}
+
+__all__ = [
+    "MobileNetHubError",
+    "Module",
+    "ModuleInfo",
+    "__version__",
+    "find",
+    "get_expected_image_size",
+    "get_num_image_channels",
+    "imagenet_labels",
+    "list_modules",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _EXPORTS[name]
+    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -108,6 +108,10 @@ class TagsError(MobileNetHubError, ValueError):
     """Tags that name no graph variant of the module."""
 
 
+class EngineError(MobileNetHubError, ValueError):
+    """An engine, precision or provider that cannot be had."""
+
+
 class MissingExtraError(MobileNetHubError, ImportError):
     """An optional dependency that is not installed; the message is the command that installs it."""
 

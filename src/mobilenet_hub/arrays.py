@@ -1,0 +1,107 @@
+"""What a module accepts as images, and what it says to everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import InputError, InputTypeError
+
+# Float images are in [0,1]. Augmented ones may leave that range a little, normalised ones reach
+# about ±3; values above this are 0-255 pixels that were not divided.
+PLAINLY_NOT_UNIT_RANGE = 8.0
+
+
+def as_images(
+    value: Any, expected_size: tuple[int, int], *, fixed_size: bool
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """A batch of images as a C-contiguous array, checked.
+
+    Args:
+        value: anything that converts to an array [batch, height, width, 3] by NumPy, `__array__` or
+            DLPack: uint8 in [0,255], or floating point in [0,1].
+        expected_size: height and width of the module's input.
+        fixed_size: whether the images must have that size.
+
+    Returns:
+        uint8 as it came, any floating dtype as float32; without a copy where possible.
+
+    Raises:
+        InputTypeError: not an array, or of another dtype.
+        InputError: wrong rank, channels or size; NaN, infinity, or 0-255 values given as float.
+    """
+    array = _to_numpy(value)
+    height, width = expected_size
+    if array.ndim != 4:
+        hint = " For one image, add a batch axis: images[None]." if array.ndim == 3 else ""
+        raise InputError(
+            f"images must have shape [batch, {height}, {width}, 3].{hint} "
+            f"Received: shape {list(array.shape)}"
+        )
+    if array.shape[3] != 3:
+        hint = " Channels come last." if array.shape[1] == 3 else ""
+        raise InputError(
+            f"images must have 3 channels (RGB), shape [batch, {height}, {width}, 3].{hint} "
+            f"Received: shape {list(array.shape)}"
+        )
+    if fixed_size and array.shape[1:3] != expected_size:
+        raise InputError(
+            f"this module's input size is fixed to {height}x{width} (height x width); resize the "
+            f"images. Received: {array.shape[1]}x{array.shape[2]}"
+        )
+    if 0 in array.shape[1:3]:
+        raise InputError(f"images must not be empty. Received: shape {list(array.shape)}")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    images = np.ascontiguousarray(_as_float32(array))
+    _check_values(images)
+    return images
+
+
+def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    # ml_dtypes' bfloat16 and float8 are kind "V" to NumPy, and convert all the same.
+    if array.dtype.kind == "f" or "float" in array.dtype.name:
+        return array.astype(np.float32, copy=False)
+    raise InputTypeError(
+        "images must be floating point in [0,1], or uint8 in [0,255]. "
+        f"Received: dtype {array.dtype}"
+    )
+
+
+def _to_numpy(value: Any) -> NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        if hasattr(value, "detach"):  # torch: a tensor that requires grad refuses to convert
+            value = value.detach()
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise InputTypeError(
+            "images must convert to a NumPy array on the CPU (NumPy, `__array__` or DLPack). "
+            f"Received: {type(value).__module__}.{type(value).__qualname__} ({error})"
+        ) from error
+    if array.dtype != object:
+        return array
+    if hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    raise InputTypeError(
+        "images must convert to a NumPy array of numbers. "
+        f"Received: {type(value).__module__}.{type(value).__qualname__}"
+    )
+
+
+def _check_values(images: NDArray[np.float32]) -> None:
+    """NaN, infinity, 0-255: per image, so that a large batch is read while it is in the cache."""
+    for index, image in enumerate(images):
+        highest, lowest = image.max(), image.min()  # NaN if there is any
+        if not (np.isfinite(highest) and np.isfinite(lowest)):
+            raise InputError(
+                f"images must be finite. Received: NaN or infinity in image {index} of the batch"
+            )
+        if highest > PLAINLY_NOT_UNIT_RANGE:
+            raise InputError(
+                "float images must be in [0,1]; divide by 255, or pass uint8. "
+                f"Received: values up to {highest:g} in image {index} of the batch"
+            )

@@ -1,0 +1,40 @@
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` whole, or not at all.
+
+    It is written beside its place, flushed to disk, then renamed; on any error it is removed and
+    whatever was at `path` stays.
+
+    Raises:
+        OSError: the folder is missing, not writable, or full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: str | PathLike[str], data: bytes) -> None:
+    """Write bytes through `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data)

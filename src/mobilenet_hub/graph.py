@@ -1,0 +1,200 @@
+"""A network and its weights as one ONNX graph, batch norm folded into the convolutions.
+
+The graph takes images as people have them (NHWC, uint8 in [0,255] or float32 in [0,1]), computes
+`2x − 1` itself, and runs the convolutions in ONNX's NCHW. Padding is ONNX's `SAME_UPPER`, which is
+TensorFlow's SAME for every input size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.catalog import Task
+from mobilenet_hub.errors import OutputError
+from mobilenet_hub.networks import BATCH_NORM_EPSILON, Layer
+from mobilenet_hub.weights.canonical import Tensors, Weights
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+InputDType = Literal["uint8", "float32"]
+OPSET = 17
+IR_VERSION = 8
+INPUT = "images"
+DEFAULT_OUTPUT = "default"
+
+
+def build_graph(
+    weights: Weights,
+    task: Task,
+    *,
+    endpoints: Sequence[str] = (),
+    input_dtype: InputDType = "float32",
+    size: tuple[int, int] | None = None,
+) -> ModelProto:
+    """The inference graph of a network.
+
+    Args:
+        weights: of the network; must include logits for `classification`.
+        task: what the output `default` is: `feature_vector` (float32 [batch, num_features]) or
+            `classification` (float32 [batch, num_classes] logits).
+        endpoints: further outputs, by their prefixed names (`MobilenetV2/layer_18/output`):
+            float32 [batch, height, width, channels].
+        input_dtype: of the input `images` [batch, height, width, 3]: uint8 in [0,255], or float32
+            in [0,1].
+        size: height and width of the input; None leaves both dynamic. The batch always is.
+
+    Raises:
+        OutputError: an endpoint the network does not have, or logits without their weights.
+    """
+    from onnx import helper
+
+    if task == "classification" and not weights.has_logits:
+        raise OutputError(
+            "classification needs weights with logits; these end at the feature vector. "
+            f"Received: {weights.metadata.get('source', 'weights')}"
+        )
+    builder = _Builder(weights)
+    builder.add_input_scaling(input_dtype)
+    value = "scaled"
+    for layer in weights.network.convolutions:
+        value = builder.add_convolution(layer, value)
+    builder.add_head(value, task)
+    outputs = [builder.add_endpoint(name) for name in endpoints]
+
+    height, width = size if size is not None else ("height", "width")
+    elem = helper.np_dtype_to_tensor_dtype(np.dtype(input_dtype))
+    images = helper.make_tensor_value_info(INPUT, elem, ["batch", height, width, 3])
+    net = weights.network
+    channels = net.num_features if task == "feature_vector" else net.num_classes
+    default = helper.make_tensor_value_info(DEFAULT_OUTPUT, 1, ["batch", channels])
+    graph = helper.make_graph(
+        builder.nodes,
+        f"{net.scope}_{net.depth_multiplier}_{task}",
+        [images],
+        [default, *outputs],
+        builder.constants,
+    )
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="mobilenet-hub",
+    )
+
+
+def fold_batch_norm(
+    layer: Layer, tensors: Tensors
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Kernel (in its canonical layout) and bias of a convolution with its batch norm folded in.
+
+    `y = gamma (conv(x, w) − mean) / sqrt(variance + epsilon) + beta` is `conv(x, w s) + beta −
+    mean s` with `s = gamma / sqrt(variance + epsilon)`; computed in float64, rounded once.
+    """
+    kernel = tensors[layer.weights_name].astype(np.float64)
+    gamma, beta, mean, variance = (
+        tensors[layer.batch_norm_name(name)].astype(np.float64)
+        for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    channel_axis = (scale.size, 1) if layer.kind == "depthwise" else (1, scale.size)
+    folded = kernel * scale.reshape(channel_axis)
+    return folded.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+@dataclass
+class _Builder:
+    """Collects nodes and constants; every method appends what it says and names its result."""
+
+    weights: Weights
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+
+    def add_input_scaling(self, input_dtype: InputDType) -> None:
+        """`images` to `scaled`: [-1,1], NCHW."""
+        value = INPUT
+        if input_dtype == "uint8":
+            value = self._node("Cast", [value], "as_float", to=1)
+        factor = 2 / 255 if input_dtype == "uint8" else 2.0
+        value = self._node("Mul", [value, self._constant("factor", np.float32(factor))], "doubled")
+        value = self._node("Sub", [value, self._constant("one", np.float32(1))], "centred")
+        self._node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
+
+    def add_convolution(self, layer: Layer, value: str) -> str:
+        """One layer: convolution with folded batch norm, ReLU6, residual."""
+        kernel, bias = fold_batch_norm(layer, self.weights.tensors)
+        depthwise = layer.kind == "depthwise"
+        # HWIO to OIHW; HWI1 to I1HW.
+        oihw = np.ascontiguousarray(kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1)))
+        inputs = [
+            value,
+            self._constant(f"{layer.scope}/kernel", oihw),
+            self._constant(f"{layer.scope}/bias", bias),
+        ]
+        value = self._node(
+            "Conv", inputs, f"{layer.scope}/conv",
+            kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2,
+            group=layer.in_channels if depthwise else 1, auto_pad="SAME_UPPER",
+        )  # fmt: skip
+        if layer.relu6:
+            bounds = [self._constant("zero", np.float32(0)), self._constant("six", np.float32(6))]
+            value = self._node("Clip", [value, *bounds], f"{layer.scope}/relu6")
+        if layer.residual is not None:
+            residual = self._final_value(layer.residual)
+            value = self._node("Add", [value, residual], f"{layer.scope}/add")
+        return value
+
+    def add_head(self, value: str, task: Task) -> None:
+        """Global average pool, and the logits for `classification`, to the output `default`."""
+        net = self.weights.network
+        pooled = self._node("GlobalAveragePool", [value], "pooled")
+        shape = self._constant("feature_shape", np.array([-1, net.num_features], np.int64))
+        flat = "features" if task == "classification" else DEFAULT_OUTPUT
+        self._node("Reshape", [pooled, shape], flat)
+        if task == "feature_vector":
+            return
+        kernel = self.weights.tensors[net.logits.weights_name].reshape(net.num_features, -1)
+        biases = self.weights.tensors[f"{net.logits.scope}/biases"]
+        inputs = [
+            flat,
+            self._constant("logits/kernel", kernel),
+            self._constant("logits/bias", biases),
+        ]
+        self._node("Gemm", inputs, DEFAULT_OUTPUT)
+
+    def add_endpoint(self, name: str) -> Any:
+        """Expose an endpoint as an NHWC output; returns its value info."""
+        from onnx import helper
+
+        net = self.weights.network
+        layer = net.endpoints.get(name.removeprefix(f"{net.scope}/"))
+        if layer is None or not name.startswith(f"{net.scope}/"):
+            known = ", ".join(f"{net.scope}/{endpoint}" for endpoint in net.endpoints)
+            raise OutputError(f"Expected one of the endpoints {known}. Received: {name!r}")
+        self._node("Transpose", [self._final_value(layer.scope)], name, perm=[0, 2, 3, 1])
+        return helper.make_tensor_value_info(name, 1, ["batch", None, None, layer.out_channels])
+
+    def _final_value(self, scope: str) -> str:
+        """Name of a layer's value after its ReLU6 and residual."""
+        names = {output for node in self.nodes for output in node.output}
+        return next(
+            name for suffix in ("add", "relu6", "conv") if (name := f"{scope}/{suffix}") in names
+        )
+
+    def _node(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], output, **attributes))
+        return output
+
+    def _constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
+        from onnx import numpy_helper
+
+        if not any(constant.name == name for constant in self.constants):
+            self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name

@@ -1,0 +1,229 @@
+"""Weights in their one canonical form: TF-Slim's names and layouts, float32, in safetensors.
+
+Every reader ends here and everything that computes starts here. A `Weights` is complete by
+construction: each tensor its network needs is there once, in the right shape, finite, and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import TensorMismatchError, WeightsError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.networks import NUM_CLASSES, Family, Network, network
+
+FORMAT = "mobilenet-hub/1"
+MAX_FILE_BYTES = 1 << 30  # the largest network is 25 MB; anything near this is not one
+MAX_HEADER_BYTES = 1 << 20
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The tensors of one network with their provenance.
+
+    Attributes:
+        network: what they are the weights of.
+        tensors: canonical name to float32 array (HWIO kernels, HWI1 for depthwise ones); read-only.
+        metadata: provenance, all strings: `handle`, `source`, `source_sha256`,
+            `converter_version`, `license`, and whatever else there is to say.
+        sha256: of the safetensors file they were loaded from; None before they are written.
+
+    Raises:
+        TensorMismatchError: lists all missing, extra and misshapen tensors.
+        WeightsError: for values that are not finite, or negative variances.
+    """
+
+    network: Network
+    tensors: Tensors
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.tensors, self.network, self.metadata.get("source", "these weights"))
+        ordered = {name: self.tensors[name] for name in self._expected()}
+        object.__setattr__(self, "tensors", MappingProxyType(ordered))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the classification layer is included."""
+        return f"{self.network.logits.scope}/weights" in self.tensors
+
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        return self.network.variables(logits=self.has_logits)
+
+    def save(self, path: str | PathLike[str]) -> str:
+        """Write a safetensors file, atomically and reproducibly; returns its sha256."""
+        data = to_bytes(self)
+        write_atomically(path, data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def to_bytes(weights: Weights) -> bytes:
+    """The safetensors file of weights. Equal weights and metadata give equal bytes."""
+    from safetensors.numpy import save
+
+    # One JSON value under one key: safetensors does not keep the order of several keys.
+    metadata = {"mobilenet_hub": json.dumps({"format": FORMAT, **weights.metadata}, sort_keys=True)}
+    return save({k: np.ascontiguousarray(v) for k, v in weights.tensors.items()}, metadata)
+
+
+def load(path: str | PathLike[str], *, sha256: str | None = None) -> Weights:
+    """Read canonical weights from a safetensors file.
+
+    Args:
+        path: the file.
+        sha256: what its bytes must hash to, where that is known.
+
+    Raises:
+        WeightsError: not a safetensors file of this library, or not the one that was pinned.
+        TensorMismatchError: lists all tensors that do not fit the network.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise WeightsError(
+            f"{path}: expected a weights file of at most {MAX_FILE_BYTES} bytes. Received: {size}"
+        )
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise WeightsError(
+            f"{path} is not the file that was recorded: it was changed or damaged. Delete it and "
+            f"fetch it again. Expected sha256 {sha256}. Received: {digest}"
+        )
+    tensors, metadata = parse_safetensors(data, str(path))
+    return from_tensors(tensors, metadata=_own_metadata(metadata), where=str(path), sha256=digest)
+
+
+def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, with its header's size bounded first.
+
+    Raises:
+        WeightsError: for bytes that are not a well-formed safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_safetensors
+
+    length = int.from_bytes(data[:8], "little") if len(data) >= 8 else -1
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise WeightsError(
+            f"{where}: expected a safetensors file. Received: a header of {length} bytes "
+            f"in a file of {len(data)}"
+        )
+    try:
+        tensors = load_safetensors(data)
+        header = json.loads(data[8 : 8 + length])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(
+            f"{where}: expected a safetensors file of numpy tensors. Received: {error}"
+        ) from error
+    return tensors, dict(header.get("__metadata__") or {})
+
+
+def _own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    try:
+        own = json.loads(metadata.get("mobilenet_hub", "{}"))
+    except ValueError:
+        return {}
+    if not isinstance(own, dict):
+        return {}
+    return {str(key): str(value) for key, value in own.items() if key != "format"}
+
+
+def from_tensors(
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    where: str = "these weights",
+    sha256: str | None = None,
+    expected: Network | None = None,
+) -> Weights:
+    """Weights from named arrays, the network found from their shapes unless `expected` says it.
+
+    Raises:
+        TensorMismatchError: the tensors fit no MobileNet, or not the one expected.
+    """
+    float32 = {
+        name: np.ascontiguousarray(value, dtype=np.float32)
+        for name, value in tensors.items()
+        if _is_float(name, value, where)
+    }
+    net = expected if expected is not None else identify(float32, where)
+    return Weights(net, float32, {"source": where, **(metadata or {})}, sha256)
+
+
+def _is_float(name: str, value: NDArray[Any], where: str) -> bool:
+    if value.dtype.kind != "f":
+        raise WeightsError(f"{where}: tensor {name} must be float. Received: {value.dtype}")
+    return True
+
+
+def identify(tensors: Mapping[str, NDArray[Any]], where: str = "these weights") -> Network:
+    """The network whose shapes these tensors have, among the published depth multipliers.
+
+    Raises:
+        TensorMismatchError: none has; the differences to the nearest are listed.
+    """
+    from mobilenet_hub.catalog import modules
+
+    candidates = dict.fromkeys((r.family, r.depth_multiplier) for r in modules().values())
+    best: tuple[int, Network] | None = None
+    for family, multiplier in candidates:
+        net = network(family, multiplier, _num_classes(tensors, family))
+        wanted = net.variables(logits=f"{net.logits.scope}/weights" in tensors)
+        wrong = sum(1 for n, s in wanted.items() if n not in tensors or tensors[n].shape != s)
+        wrong += sum(1 for n in tensors if n not in wanted)
+        if wrong == 0:
+            return net
+        if best is None or wrong < best[0]:
+            best = (wrong, net)
+    assert best is not None
+    _check_names(tensors, best[1], where)
+    raise AssertionError("unreachable: the nearest network differs")
+
+
+def _num_classes(tensors: Mapping[str, NDArray[Any]], family: Family) -> int:
+    scope = "MobilenetV1" if family == "mobilenet_v1" else "MobilenetV2"
+    biases = tensors.get(f"{scope}/Logits/Conv2d_1c_1x1/biases")
+    return len(biases) if biases is not None and biases.ndim == 1 and len(biases) else NUM_CLASSES
+
+
+def _check_names(tensors: Mapping[str, NDArray[Any]], net: Network, where: str) -> None:
+    wanted = net.variables(logits=any("/Logits/" in name for name in tensors))
+    misshapen = [
+        f"{name} (expected {_shape(shape)}, received {_shape(tensors[name].shape)})"
+        for name, shape in wanted.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if missing or extra or misshapen:
+        label = f"{where} (nearest: {net.family} with depth multiplier {net.depth_multiplier})"
+        raise TensorMismatchError(label, missing, extra, misshapen)
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _check(tensors: Tensors, net: Network, where: str) -> None:
+    _check_names(tensors, net, where)
+    bad = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if bad:
+        raise WeightsError(f"{where}: values must be finite. Received NaN or infinity in: {bad}")
+    negative = [n for n, v in tensors.items() if n.endswith("moving_variance") and (v < 0).any()]
+    if negative:
+        raise WeightsError(f"{where}: variances must not be negative. Received: {negative}")
