@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -48,6 +48,7 @@ DTYPE_NAMES = {
 MAX_RANK = 8
 MAX_SHARD_BYTES = 1 << 40  # sparse or not, a shard larger than this is nobody's checkpoint
 MAX_STRING_BYTES = 16 << 20  # the object graph of a MobileNet's SavedModel takes 40 kB
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-\d{5}", re.DOTALL)
 
 
@@ -111,52 +112,62 @@ class TensorBundle:
             if not key.startswith(b"\0")  # parts of sliced tensors have keys of their own
         }
 
-    def read(self, names: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
+    def read(self, keys: Mapping[str, str]) -> dict[str, Array]:
         """Read tensors, each shard opened once and read front to back.
 
+        Args:
+            keys: the names that the tensors shall have, to their keys in the bundle.
+
         Returns:
-            name to array: float32 or float16 as stored; bfloat16, which numpy has not, as the
-            float32 of equal value.
+            name to float32 array; float16 and bfloat16 are widened, which is exact.
 
         Raises:
-            WeightsError: for a name that is not there, a dtype that is not float, a size that
+            WeightsError: for a key that is not there, a dtype that is not float, a size that
                 contradicts the shape, tensors that overlap, a wrong checksum.
         """
         wanted = []
-        for name in names:
-            if name not in self.entries:
+        for name, key in keys.items():
+            if key not in self.entries:
                 raise WeightsError(
-                    f"{self.where} has no such tensor; `.entries` lists all. Received: {name!r}"
+                    f"{self.where} has no such tensor; `.entries` lists all. Received: {key!r}"
                 )
-            entry = self.entries[name]
-            self._check(name, entry)
-            wanted.append((entry.shard, entry.offset, entry.size, name))
-        wanted.sort()
-        if (total := sum(size for _, _, size, _ in wanted)) > MAX_WEIGHTS_BYTES:
+            entry = self.entries[key]
+            self._check(key, entry)
+            wanted.append((name, entry))
+        if (total := sum(entry.size for _, entry in wanted)) > MAX_WEIGHTS_BYTES:
             raise WeightsError(
                 f"{self.where}: expected at most {MAX_WEIGHTS_BYTES:,} bytes of weights, many "
                 f"times those of the largest MobileNet. Received: {total:,}"
             )
-        tensors: dict[str, npt.NDArray[np.generic]] = {}
-        for shard in sorted({shard for shard, *_ in wanted}):
-            self._read_shard(
-                shard, [name for number, _, _, name in wanted if number == shard], tensors
-            )
-        return tensors
+        wanted.sort(key=lambda pair: (pair[1].shard, pair[1].offset))
+        stored: dict[str, npt.NDArray[np.generic]] = {}
+        for shard in sorted({entry.shard for _, entry in wanted}):
+            self._read_shard(shard, [pair for pair in wanted if pair[1].shard == shard], stored)
+        return finished({name: stored[name] for name in keys})
 
-    def read_float32(self, names: Mapping[str, str]) -> dict[str, Array]:
-        """Read tensors as float32 under other names: new name to name in the checkpoint."""
-        stored = self.read(names.values())
-        return finished({name: stored[key] for name, key in names.items()})
+    def variables(self) -> list[tuple[str, str]]:
+        """Name and key of each variable: equal in TF1's checkpoints, by object in TF2's.
+
+        A TF2 checkpoint holds a `TrackableObjectGraph`
+        (tensorflow/core/protobuf/trackable_object_graph.proto), whose nodes name the tensors they
+        saved. Names may repeat: only the objects of TF2 are unique.
+        """
+        if OBJECT_GRAPH not in self.entries:
+            return [(name, name) for name in self.entries]
+        graph = Message(self.read_string(OBJECT_GRAPH), f"{self.where} ({OBJECT_GRAPH})")
+        return [
+            (attribute.text(2), attribute.text(3))  # full_name, checkpoint_key
+            for node in graph.messages(1)
+            for attribute in node.messages(2)
+        ]
 
     def _read_shard(
-        self, shard: int, names: list[str], tensors: dict[str, npt.NDArray[np.generic]]
+        self, shard: int, wanted: list[tuple[str, Entry]], into: dict[str, npt.NDArray[np.generic]]
     ) -> None:
         path = self._shard_path(shard)
         with open_file(path, f"Shard {shard} of the checkpoint") as file:
             length, end = file_size(file, str(path), MAX_SHARD_BYTES), 0
-            for name in names:
-                entry = self.entries[name]
+            for name, entry in wanted:
                 if entry.offset < end or entry.offset + entry.size > length:
                     raise damaged(
                         self.where,
@@ -171,7 +182,7 @@ class TensorBundle:
                     raise damaged(
                         f"{path} ({name})", f"checksum {entry.checksum:#010x}", "another checksum"
                     )
-                tensors[name] = as_float(data, entry.dtype).reshape(entry.shape)
+                into[name] = as_float(data, entry.dtype).reshape(entry.shape)
 
     def read_string(self, name: str) -> bytes:
         """The bytes of a string tensor that has one element.
@@ -257,12 +268,19 @@ def read_checkpoint(path: str | PathLike[str], *, use_ema: bool | None = None) -
         MissingWeightsError: if there is no such file.
         WeightsError: if the checkpoint is damaged, or holds no network, or several.
     """
-    bundle = TensorBundle(path)
-    selection = select(bundle.entries, bundle.where, use_ema)
+    return replace(read_bundle(TensorBundle(path), use_ema), source=str(path))
+
+
+def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
+    """Read the network that an opened bundle holds, as `read_checkpoint`."""
+    variables = bundle.variables()
+    selection = select([name for name, _ in variables], bundle.where, use_ema)
+    keys = dict(variables)
+    tensors = bundle.read({name: keys[stored] for name, stored in selection.names.items()})
     return Reading(
-        bundle.read_float32(selection.names),
+        tensors,
         format="TensorFlow checkpoint",
-        source=str(path),
+        source=bundle.where,
         moving_averages=selection.moving_averages,
     )
 
@@ -270,7 +288,7 @@ def read_checkpoint(path: str | PathLike[str], *, use_ema: bool | None = None) -
 def find_prefix(path: Path) -> Path:
     """The prefix of a checkpoint from any of the ways to name it."""
     try:
-        if path.is_dir():
+        if path.is_dir() and not Path(f"{path}.index").exists():
             indices = sorted(path.glob("*.index"))[:10]
             if len(indices) != 1:
                 raise WeightsError(
