@@ -234,6 +234,8 @@ def _nearest(path: str) -> list[str]:
     if stem in without_versions:  # a real module, a version that never was
         return [name for name in modules() if name.rpartition("/")[0] == stem]
     wanted = (stem if version.isdigit() else path).lower()
+    if containing := [name for name in without_versions if wanted and wanted in name]:
+        return containing[:4]
     return difflib.get_close_matches(wanted, without_versions, n=3, cutoff=0.3)
 
 

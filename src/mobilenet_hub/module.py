@@ -151,7 +151,7 @@ class Module:
         input_dtype: Literal["uint8", "float32"] = "uint8",
         size: tuple[int, int] | None = None,
     ) -> Session:
-        """The compiled form that runs tiles of images on all cores, for callers that fill their own.
+        """The compiled form that runs tiles of images on all cores, for callers with own buffers.
 
         Args:
             task: what to compute; the module's own task by default.

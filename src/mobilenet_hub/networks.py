@@ -5,10 +5,10 @@ a depth multiplier into a `Network`, an immutable sequence of layers. Everything
 library (weight names and shapes, the inference graph, the Keras model, parameter and multiply-add
 counts, endpoint names) is derived from a `Network` and from nothing else.
 
-Sources: Howard et al., "MobileNets", arXiv 1704.04861, table 1, and TF-Slim `nets/mobilenet_v1.py`;
-Sandler et al., "MobileNetV2", arXiv 1801.04381, table 2, and TF-Slim
-`nets/mobilenet/mobilenet_v2.py` with `nets/mobilenet/conv_blocks.py`. Names, roundings and endpoints
-are TF-Slim's.
+Sources: Howard et al., "MobileNets", arXiv 1704.04861, table 1, and TF-Slim
+`nets/mobilenet_v1.py`; Sandler et al., "MobileNetV2", arXiv 1801.04381, table 2, and TF-Slim
+`nets/mobilenet/mobilenet_v2.py` with `nets/mobilenet/conv_blocks.py`. Names, roundings and
+endpoints are TF-Slim's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,155 @@
+"""`list` and `info`: what modules there are, and all there is to know of one."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import Annotated, Any
+
+import typer
+
+from mobilenet_hub.cli.output import print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("list")(list_command)
+    app.command("info")(info_command)
+
+
+def list_command(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Show handles that match this glob, e.g. '*v2_100*'.")
+    ] = None,
+    all_versions: Annotated[
+        bool, typer.Option("--all-versions", help="Every version, not only the newest.")
+    ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the modules: input size, features, cost, published accuracy, where the weights are."""
+    from mobilenet_hub.catalog import find, modules
+    from mobilenet_hub.weights.store import is_here
+
+    records = [
+        record
+        for handle, record in modules().items()
+        if (all_versions or find(handle.rpartition("/")[0]) == record)
+        and (pattern is None or fnmatch(handle, pattern) or fnmatch(handle, f"*{pattern}*"))
+        and (not here or is_here(record))
+    ]
+    rows = [_facts(record) for record in records]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        f"{len(rows)} modules (accuracy on ImageNet as published; multiply-adds computed)",
+        [
+            ("handle", "cyan"), ("#input", ""), ("#features", ""), ("#MMACs", ""),
+            ("#Mparams", ""), ("#top-1 %", "green"), ("#top-5 %", "green"), ("weights", "yellow"),
+        ],
+        [
+            [
+                row["handle"],
+                f"{row['image_size']}{'' if row['fixed_size'] else '*'}",
+                str(row["num_features"]),
+                f"{row['multiply_adds'] / 1e6:.1f}",
+                f"{row['parameters'] / 1e6:.2f}",
+                f"{row['published']['top1']:.1f}",
+                f"{row['published']['top5']:.1f}",
+                "here" if row["weights_here"] else "-",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    if any(not row["fixed_size"] for row in rows):
+        typer.echo("* default; images of any size are accepted", err=True)
+
+
+def info_command(
+    handle: Annotated[str, typer.Argument(help="A module's handle, with or without its version.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """All there is to know of one module, and where its weights come from."""
+    from mobilenet_hub.catalog import find
+    from mobilenet_hub.weights.store import is_here, load_weights
+
+    record = find(handle)
+    facts = _facts(record)
+    facts |= {
+        "url": record.url,
+        "module_format": record.module_format,
+        "family": record.family,
+        "depth_multiplier": record.depth_multiplier,
+        "batch_norm_momentum": record.batch_norm_momentum,
+        "configurable_momentum": record.configurable_momentum,
+        "checkpoint": record.checkpoint,
+        "checkpoint_url": record.checkpoint_url,
+    }
+    if is_here(record):
+        weights = load_weights(record)
+        facts["weights"] = {**weights.metadata, "sha256": weights.sha256}
+    if as_json:
+        print_json(facts)
+        return
+    print_table(record.handle, [("fact", "cyan"), ("value", "")], _describe(facts))
+
+
+def _facts(record: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mobilenet_hub.weights.store import is_here
+
+    logits = record.task == "classification"
+    size = record.image_size
+    return {
+        "handle": record.handle,
+        "task": record.task,
+        "version": record.version,
+        "image_size": size,
+        "fixed_size": record.fixed_size,
+        "num_features": record.num_features,
+        "multiply_adds": record.network.multiply_adds(size, size, logits=logits),
+        "parameters": record.network.num_parameters(logits=logits),
+        "published": asdict(record.published),
+        "weights_here": is_here(record),
+    }
+
+
+def _describe(facts: dict[str, Any]) -> list[list[str]]:
+    published = facts["published"]
+    size = f"{facts['image_size']}×{facts['image_size']} px"
+    momentum = f"{facts['batch_norm_momentum']:g}"
+    rows = [
+        ["URL", facts["url"]],
+        ["network", f"{facts['family']}, depth multiplier {facts['depth_multiplier']:g}"],
+        ["input", f"{size}, {'fixed' if facts['fixed_size'] else 'default; any size works'}"],
+        ["output", _output(facts)],
+        [
+            "multiply-adds",
+            f"{facts['multiply_adds'] / 1e6:.1f} M computed for this module; "
+            f"{published['multiply_adds']:g} M published for the whole network",
+        ],
+        [
+            "parameters",
+            f"{facts['parameters']:,} computed for this module; "
+            f"{published['parameters']:g} M published for the whole network",
+        ],
+        ["published accuracy", f"top-1 {published['top1']} %, top-5 {published['top5']} %"],
+        ["format", f"{facts['module_format']} (version {facts['version']})"],
+        [
+            "batch norm momentum",
+            f"{momentum}{', configurable' if facts['configurable_momentum'] else ''}",
+        ],
+        ["checkpoint", facts["checkpoint"]],
+        ["checkpoint URL", facts["checkpoint_url"]],
+    ]
+    if "weights" not in facts:
+        return [*rows, ["weights", "not on this machine"]]
+    return [*rows, *([f"weights: {key}", str(value)] for key, value in facts["weights"].items())]
+
+
+def _output(facts: dict[str, Any]) -> str:
+    features = f"{facts['num_features']} features"
+    return f"1001 logits (and {features})" if facts["task"] == "classification" else features
