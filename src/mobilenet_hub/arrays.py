@@ -82,12 +82,13 @@ def _to_numpy(value: Any) -> NDArray[Any]:
             "images must convert to a NumPy array on the CPU (NumPy, `__array__` or DLPack). "
             f"Received: {type(value).__module__}.{type(value).__qualname__} ({error})"
         ) from error
-    if array.dtype != object:
+    if array.dtype.kind not in "OUS":
         return array
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
     raise InputTypeError(
-        "images must convert to a NumPy array of numbers. "
+        "images must convert to a NumPy array of numbers; hub.load_image(path, height, width) "
+        "reads a file. "
         f"Received: {type(value).__module__}.{type(value).__qualname__}"
     )
 

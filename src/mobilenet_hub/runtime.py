@@ -231,12 +231,13 @@ class OpenVINOSession:
         from openvino import Tensor
 
         tiles = range(0, len(images), self.tile)
+        shared = images.flags.writeable  # OpenVINO borrows no read-only memory: those are copied
         with self._borrow(min(self.in_flight, len(tiles))) as requests:
             for turn, start in enumerate(tiles):
                 request = requests[turn % len(requests)]
                 request.wait()
                 part = slice(start, start + self.tile)
-                request.set_input_tensor(Tensor(images[part], shared_memory=True))
+                request.set_input_tensor(Tensor(images[part], shared_memory=shared))
                 for index, name in enumerate(self._names):
                     request.set_output_tensor(
                         index, Tensor(outputs[name][part], shared_memory=True)

@@ -1,0 +1,28 @@
+"""What all tests share: where the reference material is, and no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+DATA = Path(__file__).parent / "data"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference material beside the checkout; too big to be part of it."""
+    if not SHARED.is_dir():
+        pytest.skip("the reference material is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The example photos."""
+    return EXAMPLES
