@@ -16,10 +16,10 @@ from mobilenet_hub.weights.canonical import Weights, load
 # Checkpoint key (see `catalog.ModuleInfo`) to the sha256 of its file.
 EMBEDDED: Mapping[str, str] = MappingProxyType(
     {
-        "mobilenet_v1_025_224": "4107cabdc65e45adfda081f1d4467b31a2a6da1ba38e78b16d9e42c03a68e673",
-        "mobilenet_v2_035_224": "d173a3f34ae8da92d82a5df6c155f991b96db291f5ce5055c69582064b364e1f",
-        "mobilenet_v2_100_224": "9de3fa00975d779c8fbd176515c314d06d7e3c9204414401be533bb6d0519271",
-        "mobilenet_v2_140_224": "fdc6557b2c6e8455c27e039b20b1965dcca460dbe25e47037335420cf3d6ea2a",
+        "mobilenet_v1_025_224": "b3fca64722ffa95fa14f952c70ba115e4baef9107deffd8f8e7630d16269620d",
+        "mobilenet_v2_035_224": "829db07ccacfae826dcbc8a16d080e3ff93e8856dd4a6d85c5b1048e08e6a198",
+        "mobilenet_v2_100_224": "092d71dec13da859763f8f9e7f5436c74af916b3df8577e009d8be93dfa2924f",
+        "mobilenet_v2_140_224": "6f6b22cae9460cf73aac4102ab876095497c39ebacdcb687b51c142ca125eca4",
     }
 )
 # Those whose file ends at the feature vector.

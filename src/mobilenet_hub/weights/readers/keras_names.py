@@ -1,0 +1,171 @@
+"""What `keras.applications` calls each variable of a MobileNet, and TF-Slim's name for it.
+
+Keras names layers, not scopes: a convolution, its batch norm and its activation are three layers
+(keras/applications/mobilenet.py and mobilenet_v2.py). Layouts are the same but for the logits,
+which V2 has as a dense layer. The 1000 classes get their background class back
+(`weights.background`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.networks import NUM_CLASSES
+from mobilenet_hub.weights.background import NOTE, with_background
+
+_BLOCKS = 17  # of V2, expanded_conv (0) to expanded_conv_16
+_V1_PAIRS = 13
+_STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
+_LOGITS_NAMES = {"weights": ("kernel", "0"), "biases": ("bias", "1")}
+
+KERAS_LOGITS = {"MobilenetV1": "conv_preds", "MobilenetV2": "predictions"}
+_OLD_V2_LOGITS = "Logits"  # before Keras 2.3
+
+
+@cache
+def layer_table() -> Mapping[str, tuple[str, bool]]:
+    """Keras layer name to TF-Slim scope, and whether it is that scope's batch norm."""
+    table: dict[str, tuple[str, bool]] = {
+        "conv1": ("MobilenetV1/Conv2d_0", False),
+        "conv1_bn": ("MobilenetV1/Conv2d_0", True),
+        "conv_preds": ("MobilenetV1/Logits/Conv2d_1c_1x1", False),
+        "Conv1": ("MobilenetV2/Conv", False),
+        "bn_Conv1": ("MobilenetV2/Conv", True),
+        "Conv_1": ("MobilenetV2/Conv_1", False),
+        "Conv_1_bn": ("MobilenetV2/Conv_1", True),
+        "predictions": ("MobilenetV2/Logits/Conv2d_1c_1x1", False),
+        _OLD_V2_LOGITS: ("MobilenetV2/Logits/Conv2d_1c_1x1", False),
+    }
+    for number in range(1, _V1_PAIRS + 1):
+        for short, long in (("dw", "depthwise"), ("pw", "pointwise")):
+            scope = f"MobilenetV1/Conv2d_{number}_{long}"
+            table[f"conv_{short}_{number}"] = (scope, False)
+            table[f"conv_{short}_{number}_bn"] = (scope, True)
+    for block in range(_BLOCKS):
+        keras, slim = (
+            (f"block_{block}", f"expanded_conv_{block}") if block else ("expanded_conv",) * 2
+        )
+        for part in ("expand", "depthwise", "project") if block else ("depthwise", "project"):
+            table[f"{keras}_{part}"] = (f"MobilenetV2/{slim}/{part}", False)
+            table[f"{keras}_{part}_BN"] = (f"MobilenetV2/{slim}/{part}", True)
+    return table
+
+
+def slim_name(layer: str, variable: str) -> str | None:
+    """TF-Slim's name of a Keras variable; None if the layer is none of a MobileNet's.
+
+    Args:
+        layer: name of the Keras layer.
+        variable: `kernel`, `depthwise_kernel`, `bias`, `gamma`, ...; or, as Keras 3's own formats
+            have it, the variable's position in its layer.
+    """
+    if (entry := layer_table().get(layer)) is None:
+        return None
+    scope, batch_norm = entry
+    if batch_norm:
+        if variable.isdecimal() and int(variable) < len(_STATISTICS):
+            variable = _STATISTICS[int(variable)]
+        return f"{scope}/BatchNorm/{variable}" if variable in _STATISTICS else None
+    if "/Logits/" in scope:
+        named = (name for name, known in _LOGITS_NAMES.items() if variable in known)
+        return next((f"{scope}/{name}" for name in named), None)
+    if scope.endswith("depthwise"):
+        known = variable in ("depthwise_kernel", "kernel", "0")
+        return f"{scope}/depthwise_weights" if known else None
+    return f"{scope}/weights" if variable in ("kernel", "0") else None
+
+
+def select(names: Iterable[tuple[str, tuple[str, ...]]], where: str) -> dict[str, str]:
+    """Pick the variables of the one MobileNet that a Keras file holds.
+
+    Args:
+        names: of each variable, its key in the file, and the parts of its path there: scopes and
+            layers from outermost to innermost, then the variable.
+        where: the file, for error messages.
+
+    Returns:
+        TF-Slim name to key.
+
+    Raises:
+        WeightsError: the file holds no MobileNet, or several.
+    """
+    found: dict[str, str] = {}
+    others: list[str] = []
+    for key, (*scopes, variable) in names:
+        # Innermost first; `conv1/conv1_1/kernel` is layer conv1, built for a second time.
+        candidates = (slim_name(scope, variable) for scope in reversed(scopes))
+        name = next((candidate for candidate in candidates if candidate is not None), None)
+        if name is None:
+            others.append(key)
+        elif name in found:
+            raise WeightsError(
+                f"{where} holds several networks, or one twice: save the one you want alone. "
+                f"Received: {found[name]!r} and {key!r}, both {name}"
+            )
+        else:
+            found[name] = key
+    families = sorted({name.partition("/")[0] for name in found if "/Logits/" not in name})
+    if not families:
+        shown = ", ".join(map(repr, others[:5])) or "nothing"
+        raise WeightsError(
+            f"{where} holds no MobileNet: expected the layer names of keras.applications "
+            f"(conv_dw_1, block_1_expand, ...) or TF-Slim's (MobilenetV2/Conv/weights, ...). "
+            f"Received: {shown}{f' and {len(others) - 5} more' if len(others) > 5 else ''}"
+        )
+    if len(families) > 1:
+        raise WeightsError(
+            f"{where} holds several networks: save the one you want alone. "
+            f"Received: {' and '.join(families)}"
+        )
+    # A head of one's own may be called `predictions` as well, on whichever network.
+    return {name: key for name, key in found.items() if name.startswith(f"{families[0]}/")}
+
+
+def with_1001_classes(
+    tensors: Mapping[str, NDArray[np.float32]], where: str
+) -> tuple[dict[str, NDArray[np.float32]], tuple[str, ...]]:
+    """The logits as TF-Slim has them: a 1×1 convolution to 1001 classes.
+
+    A head of another number of classes is somebody's own, of no module: it is left out.
+
+    Returns:
+        All tensors, and what was done to the logits, in sentences.
+    """
+    result = dict(tensors)
+    kernel_name = next(
+        (name for name in result if name.endswith("Logits/Conv2d_1c_1x1/weights")), ""
+    )
+    biases_name = next(
+        (name for name in result if name.endswith("Logits/Conv2d_1c_1x1/biases")), ""
+    )
+    if not (kernel_name and biases_name):
+        for name in (kernel_name, biases_name):
+            result.pop(name, None)
+        return result, ()
+    kernel, biases = result.pop(kernel_name), result.pop(biases_name)
+    if kernel.ndim == 2:
+        kernel = kernel[np.newaxis, np.newaxis]
+    if biases.shape == (NUM_CLASSES - 1,):
+        kernel, biases = with_background(kernel, biases, where)
+        notes: tuple[str, ...] = (NOTE,)
+    elif biases.shape == (NUM_CLASSES,):
+        notes = ()
+    else:
+        notes = (f"Its head of {biases.size} classes is not ImageNet's and was left out.",)
+        return result, notes
+    return {**result, kernel_name: kernel, biases_name: biases}, notes
+
+
+_SIZE = re.compile(r"mobilenet(?:v2)?_(?P<multiplier>\d\.\d+)_(?P<size>\d+)")
+
+
+def named_size(model_name: str) -> int | None:
+    """The image size in a model's name, as keras.applications gives it: `mobilenetv2_0.35_96`."""
+    match = _SIZE.fullmatch(model_name)
+    return int(match["size"]) if match else None
