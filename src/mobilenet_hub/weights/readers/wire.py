@@ -112,6 +112,18 @@ class Message:
                 raise damaged(self.where, f"integers in field {number}", f"wire type {wire_type}")
         return values
 
+    def floats(self, number: int) -> bytes:
+        """A repeated float, packed or not, as little-endian bytes."""
+        values = bytearray()
+        for wire_type, value in self._fields.get(number, ()):
+            if isinstance(value, memoryview) and len(value) % 4 == 0:
+                values += value
+            elif wire_type == FIXED32 and isinstance(value, int):
+                values += value.to_bytes(4, "little")
+            else:
+                raise self._wrong(number, "floats")
+        return bytes(values)
+
     def data(self, number: int) -> memoryview:
         """Bytes, without copying them."""
         views = self._views(number)
