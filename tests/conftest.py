@@ -26,3 +26,18 @@ def shared() -> Path:
 def examples() -> Path:
     """The example photos."""
     return EXAMPLES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--all` runs what a laptop skips; CI=true means the same."""
+    parser.addoption("--all", action="store_true", help="run slow, registry and browser tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the marked tests unless they are asked for."""
+    if config.getoption("--all") or config.option.markexpr or os.environ.get("CI"):
+        return
+    for item in items:
+        for marker in ("slow", "registry", "browser"):
+            if marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: run with --all"))

@@ -12,6 +12,7 @@ from mobilenet_hub.errors import InputError, InputTypeError
 # Float images are in [0,1]. Augmented ones may leave that range a little, normalised ones reach
 # about ±3; values above this are 0-255 pixels that were not divided.
 PLAINLY_NOT_UNIT_RANGE = 8.0
+_CHECKED_AT_ONCE = 1 << 17  # floats: half a megabyte
 
 
 def as_images(
@@ -94,14 +95,22 @@ def _to_numpy(value: Any) -> NDArray[Any]:
 
 
 def _check_values(images: NDArray[np.float32]) -> None:
-    """NaN, infinity, 0-255: per image, so that a large batch is read while it is in the cache."""
-    for index, image in enumerate(images):
-        highest, lowest = image.max(), image.min()  # NaN if there is any
-        if not (np.isfinite(highest) and np.isfinite(lowest)):
+    """NaN, infinity, 0-255: a few images at a time, so that each is read while in the cache."""
+    step = max(1, _CHECKED_AT_ONCE // images[:1].size) if len(images) else 1
+    for start in range(0, len(images), step):
+        part = images[start : start + step]
+        # NaN fails both comparisons.
+        if not (part.max() <= PLAINLY_NOT_UNIT_RANGE and part.min() > -np.inf):
+            _refuse_values(part, start)
+
+
+def _refuse_values(part: NDArray[np.float32], start: int) -> None:
+    for index, image in enumerate(part, start):
+        if not np.isfinite(image).all():
             raise InputError(
                 f"images must be finite. Received: NaN or infinity in image {index} of the batch"
             )
-        if highest > PLAINLY_NOT_UNIT_RANGE:
+        if (highest := image.max()) > PLAINLY_NOT_UNIT_RANGE:
             raise InputError(
                 "float images must be in [0,1]; divide by 255, or pass uint8. "
                 f"Received: values up to {highest:g} in image {index} of the batch"

@@ -29,9 +29,9 @@ Images = NDArray[np.uint8] | NDArray[np.float32]
 Outputs = dict[str, NDArray[np.float32]]
 
 # Activations of a tile should fit a core's cache: measured on AVX-512 cores with 1 MB of L2, one
-# image of 224×224 a tile is fastest, four of 128×128 or 96×96 (benchmarks/README.md).
-_TILE_PIXELS = 65_536
-_MAX_TILE = 4
+# image of 224×224 a tile is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
+_TILE_PIXELS = 8 * 96 * 96
+_MAX_TILE = 8
 _COMPILED_FORMS = 8  # per Runner; variable-size networks may be called with many sizes
 
 
