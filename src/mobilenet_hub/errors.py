@@ -47,6 +47,56 @@ class MissingWeightsError(WeightsError, FileNotFoundError):
         return str(self.args[0])
 
 
+class AmbiguousModuleError(WeightsError):
+    """Weights whose shapes fit several modules, in a file that does not say which it holds.
+
+    Attributes:
+        candidates: the handles of those modules.
+    """
+
+    def __init__(self, where: str, candidates: Sequence[str]) -> None:
+        self.where, self.candidates = where, tuple(candidates)
+        super().__init__(
+            f"{where} fits {len(self.candidates)} modules, which differ in the image size they "
+            f"were trained for. Say which: `mobilenet-hub import FILE --as HANDLE`, or "
+            f"hub.Module(HANDLE, weights=FILE). Candidates: {', '.join(self.candidates)}. "
+            f"Received: no handle, and no size in the file's name"
+        )
+
+    def __reduce__(self) -> tuple[type[AmbiguousModuleError], tuple[str, tuple[str, ...]]]:
+        """Pickle by parts, so that the error crosses process boundaries whole."""
+        return (type(self), (self.where, self.candidates))
+
+
+class PinError(WeightsError):
+    """Weights that are not those that `mobilenet-hub.lock` pins."""
+
+
+class CacheError(WeightsError, OSError):
+    """A cache that cannot be written or read: no permission, no space, a broken disk."""
+
+    def __str__(self) -> str:
+        """The message (OSError would show the errno form)."""
+        return str(self.args[0])
+
+
+class DownloadError(WeightsError, ConnectionError):
+    """A download that failed; names the URL, the reason, and what to do.
+
+    Attributes:
+        url: what was asked for.
+        status: of the HTTP answer; None where there was none.
+    """
+
+    def __init__(self, message: str, url: str = "", status: int | None = None) -> None:
+        self.url, self.status = url, status
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        """The message as written."""
+        return str(self.args[0])
+
+
 class TensorMismatchError(WeightsError):
     """Tensors that do not fit their network: lists all that are missing, extra or misshapen."""
 
@@ -118,3 +168,7 @@ class MissingExtraError(MobileNetHubError, ImportError):
     def __init__(self, extra: str, what: str) -> None:
         self.extra = extra
         super().__init__(f"{what} needs an extra: pip install 'mobilenet-hub[{extra}]'")
+
+
+class MissingBackendError(MobileNetHubError, ImportError):
+    """Keras is installed, but not the backend it is asked to run on."""
