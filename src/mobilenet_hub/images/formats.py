@@ -1,0 +1,187 @@
+"""PNG, WebP, GIF, BMP and TIFF bytes to pixels, by Pillow.
+
+The format is told by its first bytes, never by a file's name, and only that one plugin is asked:
+Pillow's others, some of which start external programs, cannot be reached, and its module-wide
+settings (`Image.MAX_IMAGE_PIXELS`) are neither needed nor touched.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import ImageError
+from mobilenet_hub.images.limits import check_pixels
+from mobilenet_hub.images.orientation import parse_orientation, upright
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",  # BigTIFF
+    b"MM\0+": "TIFF",
+}
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+
+
+def recognise(head: bytes) -> str | None:
+    """The format that a file's first 12 bytes announce, or None for one that is not read here."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for sign, name in _SIGNATURES.items() if head.startswith(sign)), None)
+
+
+def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = True) -> Image:
+    """The first frame, at full size, as RGB.
+
+    Alpha is dropped, as `tf.io.decode_image(channels=3)`, Keras and torchvision drop it: what is
+    left is the colour stored under it. Of 16 bits the upper 8 are kept, as TensorFlow does.
+
+    Args:
+        data: of a whole file.
+        kind: as `recognise` told it.
+        path: for errors.
+        max_pixels: greatest width times height.
+        turn: whether to apply the EXIF orientation of PNG and WebP. (Pillow applies a TIFF's
+            itself, where it is part of the format.)
+
+    Raises:
+        ImageError: not readable, truncated, or of more pixels than allowed.
+    """
+    try:
+        if kind == "WebP":  # Pillow's WebP plugin allocates as it opens
+            check_pixels(*_webp_size(data), path, max_pixels)
+        image = _open(data, kind)
+        check_pixels(image.height, image.width, path, max_pixels)
+        if kind == "TIFF":
+            _check_tiles(image, path, max_pixels)
+        image.load()
+        if not _is_whole(data, kind):
+            raise ImageError(path, f"truncated {kind}")
+        rgb = _to_rgb(image, path)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises nearly anything for damaged data
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(path, f"truncated or damaged {kind} ({message})") from error
+    exif = image.info.get("exif") if turn and kind != "TIFF" else None
+    if isinstance(exif, bytes) and (orientation := parse_orientation(exif)) != 1:
+        return to_image(upright(np.asarray(rgb), orientation))
+    return rgb
+
+
+def to_image(picture: NDArray[np.uint8]) -> Image:
+    """A picture, uint8 [height, width, 3], as Pillow's RGB."""
+    from PIL import Image
+
+    return Image.fromarray(picture)
+
+
+def _open(data: bytes, kind: str) -> ImageFile:
+    """Let one plugin read the header."""
+    file = BytesIO(data)
+    if kind == "PNG":
+        from PIL.PngImagePlugin import PngImageFile
+
+        return PngImageFile(file)
+    if kind == "WebP":
+        from PIL.WebPImagePlugin import WebPImageFile
+
+        return WebPImageFile(file)
+    if kind == "GIF":
+        from PIL.GifImagePlugin import GifImageFile
+
+        return GifImageFile(file)
+    if kind == "BMP":
+        from PIL.BmpImagePlugin import BmpImageFile
+
+        return BmpImageFile(file)
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    return TiffImageFile(file)
+
+
+def _to_rgb(image: Image, path: str) -> Image:
+    """Every mode that has a meaning as RGB."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16"):
+        # The upper byte; Pillow's own conversion would clip at 255.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return to_image(grey).convert("RGB")
+    if image.mode in ("1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+        image.info.pop("transparency", None)  # dropped anyway; spares a warning about palettes
+        return image.convert("RGB")
+    raise ImageError(
+        path,
+        f"samples of Pillow's mode {image.mode!r} have no defined range to show them in; "
+        "convert the file to 8 or 16 bits per channel",
+    )
+
+
+def _check_tiles(image: ImageFile, path: str, max_pixels: int) -> None:
+    """A tile's size is declared apart from the picture's, and allocated."""
+    tags = getattr(image, "tag_v2", {})
+    width, length = tags.get(_TIFF_TILE_WIDTH), tags.get(_TIFF_TILE_LENGTH)
+    if isinstance(width, int) and isinstance(length, int):
+        check_pixels(length, width, path, max_pixels)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Height and width that a WebP declares (RFC 9649, sections 2.5 to 2.7)."""
+    chunk, body = data[12:16], data[20:]
+    if len(body) < 10:
+        raise ValueError("it ends in its header")
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(body[7:10], "little"), 1 + int.from_bytes(body[4:7], "little")
+    if chunk == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    if chunk == b"VP8 ":
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+        return height, width
+    raise ValueError(f"unknown first chunk {chunk!r}")
+
+
+def _is_whole(data: bytes, kind: str) -> bool:
+    """Whether the file goes on to its end where Pillow stops at the last pixel it needs."""
+    if kind == "PNG":
+        return data.rfind(b"IEND") > 0
+    if kind == "GIF":
+        return _gif_is_whole(data)
+    return True
+
+
+def _gif_is_whole(data: bytes) -> bool:
+    """Walk the blocks of a GIF. A missing trailer alone is common, and no loss."""
+
+    def after_palette(flags_at: int, next_at: int) -> int:
+        flags = data[flags_at]
+        return next_at + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+
+    try:
+        offset = after_palette(10, 13)
+        while offset < len(data):
+            introducer = data[offset]
+            if introducer == 0x2C:  # a frame: descriptor, palette, code size
+                offset = after_palette(offset + 9, offset + 10) + 1
+            elif introducer == 0x21:  # an extension and its label
+                offset += 2
+            else:  # the trailer, or what other programs appended
+                return True
+            while size := data[offset]:
+                offset += 1 + size
+            offset += 1
+    except IndexError:
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""Which pixels of a picture become which pixels of the result: crops, scales, bilinear sampling.
+
+Nothing here knows file formats. A picture is uint8 [height, width, 3], upright. The way through:
+`layout` says which box of the picture fills which box of the result; `eighths` and `reduction` how
+far the picture may be shrunk beforehand; `sample` interpolates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Crop = Literal["center", "slim", "none", "pad"]
+CENTRAL_FRACTION = 0.875  # TF-Slim `inception_preprocessing.preprocess_for_eval`
+_TO_UNIT = np.float32(1 / 255)  # `tf.image.convert_image_dtype` multiplies, it does not divide
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of whole pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@lru_cache(maxsize=1024)
+def layout(
+    size: tuple[int, int], target: tuple[int, int], crop: Crop, numerator: int = 8
+) -> tuple[Box, Box]:
+    """Which box of a picture decoded at n/8 is used, and which box of the result it fills.
+
+    Args:
+        size: height and width of the picture at full size, upright.
+        target: height and width of the result.
+        crop: `center`: the largest central rectangle of the target's shape, times 0.875; `slim`:
+            the central 0.875 of height and of width; `none`, `pad`: the whole picture. All but
+            `pad` fill the whole result; `pad` keeps the picture's shape and centres it.
+        numerator: n, 1 to 8; the decoded picture has ceil(height n / 8) by ceil(width n / 8).
+    """
+    (height, width), (rows, columns) = size, target
+    filled = Box(0, 0, rows, columns)
+    top = left = 0.0
+    if crop == "slim":
+        top, left = _slim_margin(height), _slim_margin(width)
+    elif crop == "center":
+        unit = CENTRAL_FRACTION * min(height / rows, width / columns)
+        top, left = (height - rows * unit) / 2, (width - columns * unit) / 2
+    elif crop == "pad":
+        zoom = min(rows / height, columns / width)
+        inner_height, inner_width = max(1, round(height * zoom)), max(1, round(width * zoom))
+        margins = (rows - inner_height) // 2, (columns - inner_width) // 2
+        filled = Box(*margins, inner_height, inner_width)
+    used_top, used_height = _whole_pixels(top, height, numerator)
+    used_left, used_width = _whole_pixels(left, width, numerator)
+    return Box(used_top, used_left, used_height, used_width), filled
+
+
+def _slim_margin(length: int) -> int:
+    """What `tf.image.central_crop(image, 0.875)` cuts off each end: its arithmetic, in float64."""
+    return int((length - length * CENTRAL_FRACTION) / 2)
+
+
+def _whole_pixels(margin: float, length: int, numerator: int) -> tuple[int, int]:
+    """Start and length, in the picture decoded at n/8, of what lies between two equal margins.
+
+    Each edge moves to the nearest pixel; one pixel at least remains. Edges between pixels would
+    blur a picture that needs no resizing (half a pixel off cost 3 % top-1 on 398 photos).
+    """
+    if margin == 0:
+        return 0, -(-length * numerator // 8)
+    start = round(margin * numerator / 8)
+    stop = round((length - margin) * numerator / 8)
+    if stop <= start:
+        start = (length - 1) * numerator // 16
+        stop = start + 1
+    return start, stop - start
+
+
+@lru_cache(maxsize=1024)
+def eighths(size: tuple[int, int], target: tuple[int, int], crop: Crop) -> int:
+    """The least n in 1..8 such that a picture decoded at n/8 still has all the pixels needed.
+
+    That is: the box used of it is nowhere smaller than the box it fills (for a picture that is
+    too small at full size: 8).
+    """
+    for numerator in range(1, 8):
+        used, filled = layout(size, target, crop, numerator)
+        if used.height >= filled.height and used.width >= filled.width:
+            return numerator
+    return 8
+
+
+def reduction(used: Box, filled: Box) -> tuple[int, int]:
+    """Integer factors (down, across) by which a box may be averaged and still have all it needs.
+
+    1 where the box is less than twice what it fills: there bilinear sampling skips no pixel.
+    """
+    return max(1, used.height // filled.height), max(1, used.width // filled.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a picture that is interpolated.
+
+    Attributes:
+        box: the pixels that may be read; beyond its edges the edge pixel repeats.
+        height, width: extent in pixels, from the box's top left corner. Less than the box's after
+            a reduction whose factor does not divide the original (its last cells are partial).
+    """
+
+    box: Box
+    height: float
+    width: float
+
+
+def sample(
+    picture: NDArray[np.uint8], window: Window, height: int, width: int, *, tf1: bool
+) -> NDArray[np.float32]:
+    """Bilinear interpolation of a window, two taps an axis: no antialias at any scale.
+
+    Args:
+        picture: uint8 [rows, columns, 3], C-contiguous.
+        window: of the picture.
+        height: of the result.
+        width: of the result.
+        tf1: False: half-pixel centres, as PIL, OpenCV and `tf.image.resize` of TF2 place them.
+            True: TF1's `resize_bilinear(align_corners=False)`: output pixel i lies at input
+            coordinate i * scale; pixels are brought to [0,1] first. The order of its float32
+            operations is that of TensorFlow's CPU kernel, so that the result is the same.
+
+    Returns:
+        float32 [height, width, 3] in [0, 255], not rounded; in [0, 1] for `tf1`.
+    """
+    box = window.box
+    rows = _row_taps(box.top, box.height, window.height, height, tf1)
+    columns = _column_taps(box.left, box.width, window.width, width, tf1)
+    # Across first, and only in the rows that are used. One take of bytes by a prepared index is
+    # the fastest gather NumPy has here; every line below releases the GIL.
+    band = picture.reshape(picture.shape[0], -1)[rows.used]
+    left = band.take(columns.low, axis=1).astype(np.float32)
+    right = band.take(columns.high, axis=1).astype(np.float32)
+    if tf1:
+        left *= _TO_UNIT
+        right *= _TO_UNIT
+    right -= left
+    right *= columns.fraction
+    right += left
+    above = right.take(rows.low, axis=0)
+    below = right.take(rows.high, axis=0)
+    below -= above
+    below *= rows.fraction
+    below += above
+    return below.reshape(height, width, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taps:
+    """Where each output pixel of an axis reads: `low + fraction * (high - low)`.
+
+    Attributes:
+        used: rows only: which rows of the picture are read at all; `low` and `high` count in them.
+        low, high: intp indices.
+        fraction: float32, shaped to broadcast over [rows, columns * 3].
+    """
+
+    used: slice | NDArray[np.intp]
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    fraction: NDArray[np.float32]
+
+
+@lru_cache(maxsize=512)
+def _row_taps(start: int, length: int, extent: float, out: int, tf1: bool) -> _Taps:
+    low, high, fraction = _taps(length, extent, out, tf1)
+    needed = np.unique(np.concatenate([low, high]))
+    used: slice | NDArray[np.intp] = needed + start
+    if needed[-1] - needed[0] == needed.size - 1:  # no gaps: a slice, which copies nothing
+        used = slice(start + int(needed[0]), start + int(needed[-1]) + 1)
+    low, high = np.searchsorted(needed, low), np.searchsorted(needed, high)
+    return _Taps(used, low, high, fraction[:, None])
+
+
+@lru_cache(maxsize=512)
+def _column_taps(start: int, length: int, extent: float, out: int, tf1: bool) -> _Taps:
+    low, high, fraction = _taps(length, extent, out, tf1)
+    channels = np.arange(3)
+    low, high = (((index + start)[:, None] * 3 + channels).reshape(-1) for index in (low, high))
+    return _Taps(slice(None), low, high, np.repeat(fraction, 3))
+
+
+def _taps(
+    length: int, extent: float, out: int, tf1: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Lower and upper index (in 0..length-1) and fraction of each of `out` output pixels."""
+    if tf1:  # TensorFlow's LegacyScaler computes in float32
+        position = np.arange(out, dtype=np.float32) * (np.float32(extent) / np.float32(out))
+        low = np.floor(position)
+        fraction = position - low
+    else:
+        centre = (np.arange(out) + 0.5) * (extent / out) - 0.5
+        centre = np.clip(centre, 0.0, length - 1.0)
+        low = np.floor(centre)
+        fraction = (centre - low).astype(np.float32)
+    index = np.minimum(low.astype(np.intp), length - 1)
+    return index, np.minimum(index + 1, length - 1), fraction
+
+
+def shrunk_window(used: Box, factors: tuple[int, int]) -> Window:
+    """The window that a box becomes when it is averaged by `factors` into a picture of its own."""
+    (down, across) = factors
+    rows, columns = math.ceil(used.height / down), math.ceil(used.width / across)
+    return Window(Box(0, 0, rows, columns), used.height / down, used.width / across)
