@@ -105,7 +105,7 @@ def load(path: str | PathLike[str], *, sha256: str | None = None) -> Weights:
             f"fetch it again. Expected sha256 {sha256}. Received: {digest}"
         )
     tensors, metadata = parse_safetensors(data, str(path))
-    return from_tensors(tensors, metadata=_own_metadata(metadata), where=str(path), sha256=digest)
+    return from_tensors(tensors, metadata=own_metadata(metadata), where=str(path), sha256=digest)
 
 
 def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -133,7 +133,8 @@ def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]],
     return tensors, dict(header.get("__metadata__") or {})
 
 
-def _own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+def own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The provenance in a safetensors file's metadata; empty if this library did not write it."""
     try:
         own = json.loads(metadata.get("mobilenet_hub", "{}"))
     except ValueError:
