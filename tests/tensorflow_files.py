@@ -195,6 +195,7 @@ def frozen_network(
     image_name: str = "input",
     epsilon: float = 0.001,
     names: bool = True,
+    padding: str = "SAME",
 ) -> list[bytes]:
     """The nodes of a network as TensorFlow freezes it.
 
@@ -228,7 +229,7 @@ def frozen_network(
         strides = b"".join(map(varint, (1, layer.stride, layer.stride, 1)))
         return scope, add(
             f"{scope}/convolution", op, [value, kernel],
-            strides=proto((1, proto((3, strides)))), padding=proto((2, "SAME")),
+            strides=proto((1, proto((3, strides)))), padding=proto((2, padding)),
             data_format=proto((2, "NHWC")),
         )  # fmt: skip
 

@@ -87,12 +87,7 @@ def read_network(graph: Dataflow, file_format: str) -> Reading:
 
 def _stem(graph: Dataflow) -> Node:
     """The one convolution that takes an image of three channels."""
-    stems = []
-    for node in graph.nodes.values():
-        if node.kind == "conv" and len(node.inputs) > 1:
-            kernel = graph.constants.get(graph.inputs(node)[1])
-            if kernel is not None and kernel.shape[2:3] == (3,):
-                stems.append(node)
+    stems = [node for node in graph.nodes.values() if graph.is_stem(node)]
     if len(stems) != 1:
         kinds = sorted({node.kind for node in graph.nodes.values()})
         raise graph.refusal(

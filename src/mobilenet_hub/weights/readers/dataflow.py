@@ -28,6 +28,7 @@ class Node:
         stride: of a convolution.
         same_padding: of a convolution: SAME, else VALID.
         epsilon: of batch norm.
+        kernel_axes: of a convolution: which axes of its kernel are height, width, in, out.
     """
 
     output: str
@@ -36,14 +37,12 @@ class Node:
     stride: int = 1
     same_padding: bool = True
     epsilon: float = 0.0
+    kernel_axes: tuple[int, int, int, int] = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A constant value: its shape, and how to get it as float32 when it is needed.
-
-    Kernels are given as HWIO, depthwise ones as HWI1.
-    """
+    """A constant value: its shape, and how to get it as float32 when it is needed."""
 
     shape: tuple[int, ...]
     load: Callable[[], Array]
@@ -144,11 +143,22 @@ class Dataflow:
                 f"{self.where} was trained for quantisation: its weights are meant to be rounded "
                 f"to 8 bits and are not those of the float network. Received: {kind}"
             )
-        kernel = self.load(value)
-        depthwise = node.kind == "depthwise"
-        if kernel.ndim != 4 or 0 in kernel.shape or (depthwise and kernel.shape[3] != 1):
-            raise self.refusal(f"a kernel [height, width, in, out] for {node.output}", kernel.shape)
+        array = self.load(value)
+        if array.ndim != 4 or 0 in array.shape:
+            raise self.refusal(f"a kernel of four dimensions for {node.output}", array.shape)
+        kernel: Array = array.transpose(node.kernel_axes)
+        if node.kind == "depthwise" and kernel.shape[3] != 1:
+            raise self.refusal(f"one output for each input of {node.output}", kernel.shape)
         return kernel
+
+    def is_stem(self, node: Node) -> bool:
+        """Whether this is a convolution of an image: its kernel is for three channels."""
+        if node.kind != "conv" or len(node.inputs) < 2:
+            return False
+        kernel = self.constants.get(self.inputs(node)[1])
+        return (
+            kernel is not None and len(kernel.shape) == 4 and kernel.shape[node.kernel_axes[2]] == 3
+        )
 
     def kind(self, value: str) -> str:
         """What provides a value, in words."""

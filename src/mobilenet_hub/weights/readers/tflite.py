@@ -23,6 +23,7 @@ from mobilenet_hub.weights.readers.reading import (
     damaged,
     read_file,
 )
+from mobilenet_hub.weights.readers.wire import Budget
 
 # BuiltinOperator to the kinds of `dataflow`; others keep their number.
 ADD, CONV_2D, DEPTHWISE_CONV_2D = 0, 3, 4
@@ -44,6 +45,9 @@ TENSOR_TYPES = {2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8", 17: "
 # A MobileNet has some hundred tensors and operators. Vectors may overlap, so that the bound is on
 # what is read of all of them together.
 MAX_ITEMS = 1 << 17
+
+# Kernels are [out, height, width, in], depthwise ones [1, height, width, in].
+KERNEL_AXES = (1, 2, 3, 0)
 
 
 def read_tflite(path: str | PathLike[str]) -> Reading:
@@ -70,17 +74,15 @@ def read_tflite(path: str | PathLike[str]) -> Reading:
         raise damaged(where, "one subgraph", len(subgraphs))
     tensors = subgraphs[0].tables(0)
     nodes: dict[str, Node] = {}
-    transposed: dict[str, int] = {}  # kernels, and which operation reads them
     for position, operator in enumerate(subgraphs[0].tables(3)):
         index = operator.integer(0, 4)
         if index >= len(codes):
             raise damaged(where, f"an operation below {len(codes)}", index)
-        _add_operation(operator, codes[index], len(tensors), position, nodes, transposed, where)
+        _add_operation(operator, codes[index], len(tensors), position, nodes, where)
     constants = {
         str(index): constant
         for index, tensor in enumerate(tensors)
-        if (constant := _constant(tensor, buffers, transposed.get(str(index)), where))
-        and str(index) not in nodes
+        if (constant := _constant(tensor, buffers, where)) and str(index) not in nodes
     }
     return read_network(Dataflow(nodes, constants, where), "TFLite file")
 
@@ -96,7 +98,6 @@ def _add_operation(
     num_tensors: int,
     position: int,
     nodes: dict[str, Node],
-    transposed: dict[str, int],
     where: str,
 ) -> None:
     """One operator as one node, and a second one for an activation that is fused into it."""
@@ -117,8 +118,6 @@ def _add_operation(
         activation = options.integer(ACTIVATION[code], 1)
         if strides[0] != strides[1] or dilations != (1, 1):
             kind = f"{kind} (strides {strides}, dilations {dilations})"
-        if len(names) > 1:
-            transposed[names[1]] = code
     elif code in (ADD, 18, 41, 42):
         activation = options.integer(0, 1)
     if activation:
@@ -128,7 +127,7 @@ def _add_operation(
     if kind in ("conv", "depthwise") and len(names) == 3:  # the bias is an addition of its own
         _add(nodes, Node(output, "add", (f"{position} before bias", names[2])), where)
         names, output = names[:2], f"{position} before bias"
-    _add(nodes, Node(output, kind, names, stride, same_padding), where)
+    _add(nodes, Node(output, kind, names, stride, same_padding, kernel_axes=KERNEL_AXES), where)
 
 
 def _add(nodes: dict[str, Node], node: Node, where: str) -> None:
@@ -137,10 +136,8 @@ def _add(nodes: dict[str, Node], node: Node, where: str) -> None:
     nodes[node.output] = node
 
 
-def _constant(
-    tensor: _Table, buffers: list[_Table], operation: int | None, where: str
-) -> Constant | None:
-    """A tensor that has data; kernels as HWIO or HWI1 where TFLite has OHWI and 1HWI."""
+def _constant(tensor: _Table, buffers: list[_Table], where: str) -> Constant | None:
+    """A tensor that has data."""
     shape, index = tuple(tensor.integers(0)), tensor.integer(2, 4)
     if index >= len(buffers):
         raise damaged(where, f"a buffer below {len(buffers)}", index)
@@ -149,18 +146,10 @@ def _constant(
         return None
     if len(shape) > 8 or any(size < 0 for size in shape):
         raise damaged(where, "a shape of known sizes", shape[:20])
-    axes = (1, 2, 3, 0) if operation and len(shape) == 4 else None
-    final = tuple(shape[axis] for axis in axes) if axes else shape
-    return Constant(final, lambda: _load(tensor, data, shape, axes, where))
+    return Constant(shape, lambda: _load(tensor, data, shape, where))
 
 
-def _load(
-    tensor: _Table,
-    data: memoryview,
-    shape: tuple[int, ...],
-    axes: tuple[int, ...] | None,
-    where: str,
-) -> Array:
+def _load(tensor: _Table, data: memoryview, shape: tuple[int, ...], where: str) -> Array:
     dtype = tensor.integer(1, 1)
     if dtype not in (FLOAT32, FLOAT16):
         raise WeightsError(
@@ -170,8 +159,8 @@ def _load(
     size = math.prod(shape) * (4 if dtype == FLOAT32 else 2)
     if len(data) != size:
         raise damaged(where, f"{size:,} bytes for a tensor {shape}", len(data))
-    array = np.frombuffer(data, "<f4" if dtype == FLOAT32 else "<f2").reshape(shape)
-    return np.array(array if axes is None else array.transpose(axes), np.float32, order="C")
+    array = np.frombuffer(data, "<f4" if dtype == FLOAT32 else "<f2")
+    return np.array(array, np.float32).reshape(shape)  # a copy: aligned
 
 
 class _Buffer:
@@ -180,7 +169,7 @@ class _Buffer:
     def __init__(self, data: bytes, where: str) -> None:
         self.view = memoryview(data)
         self.where = where
-        self.items_left = MAX_ITEMS
+        self.budget = Budget(MAX_ITEMS, where)
 
     def bytes_at(self, position: int, size: int) -> memoryview:
         if position < 0 or size > len(self.view) - position:
@@ -229,9 +218,7 @@ class _Table:
 
     def _items(self, index: int) -> tuple[int, int]:
         start, count = self._vector(index, 4)
-        self.buffer.items_left -= count
-        if self.buffer.items_left < 0:
-            raise damaged(self.buffer.where, f"at most {MAX_ITEMS} items in all vectors", "more")
+        self.buffer.budget.spend(count)
         return start, count
 
     def integers(self, index: int) -> list[int]:
