@@ -73,18 +73,23 @@ def read_tflite(path: str | PathLike[str]) -> Reading:
     if len(subgraphs) != 1:
         raise damaged(where, "one subgraph", len(subgraphs))
     tensors = subgraphs[0].tables(0)
+    values = [f"{_name(tensor)} (tensor {index})" for index, tensor in enumerate(tensors)]
     nodes: dict[str, Node] = {}
-    for position, operator in enumerate(subgraphs[0].tables(3)):
+    for operator in subgraphs[0].tables(3):
         index = operator.integer(0, 4)
         if index >= len(codes):
             raise damaged(where, f"an operation below {len(codes)}", index)
-        _add_operation(operator, codes[index], len(tensors), position, nodes, where)
+        _add_operation(operator, codes[index], values, nodes, where)
     constants = {
-        str(index): constant
-        for index, tensor in enumerate(tensors)
-        if (constant := _constant(tensor, buffers, where)) and str(index) not in nodes
+        value: constant
+        for value, tensor in zip(values, tensors, strict=True)
+        if (constant := _constant(tensor, buffers, where)) and value not in nodes
     }
     return read_network(Dataflow(nodes, constants, where), "TFLite file")
+
+
+def _name(tensor: _Table) -> str:
+    return bytes(tensor.data(3)[:200]).decode("utf-8", "backslashreplace")
 
 
 def _operator_code(code: _Table) -> int:
@@ -93,20 +98,15 @@ def _operator_code(code: _Table) -> int:
 
 
 def _add_operation(
-    operator: _Table,
-    code: int,
-    num_tensors: int,
-    position: int,
-    nodes: dict[str, Node],
-    where: str,
+    operator: _Table, code: int, values: list[str], nodes: dict[str, Node], where: str
 ) -> None:
     """One operator as one node, and a second one for an activation that is fused into it."""
     inputs = operator.integers(1)
     outputs = operator.integers(2)
-    if any(not -1 <= index < num_tensors for index in inputs + outputs) or not outputs:
-        raise damaged(where, f"inputs and outputs below {num_tensors}", (inputs, outputs))
-    names = tuple(str(index) for index in inputs if index >= 0)  # -1: an optional input left out
-    output = str(outputs[0])
+    if any(not -1 <= index < len(values) for index in inputs + outputs) or not outputs:
+        raise damaged(where, f"tensors below {len(values)}", (inputs[:9], outputs[:9]))
+    names = tuple(values[index] for index in inputs if index >= 0)  # -1: an optional one left out
+    output = values[outputs[0]]
     kind = KINDS.get(code, f"builtin operation {code}")
     options = operator.subtable(4)
     activation = None
@@ -122,17 +122,17 @@ def _add_operation(
         activation = options.integer(0, 1)
     if activation:
         fused = ACTIVATIONS.get(activation) or f"activation {activation}"
-        _add(nodes, Node(output, fused, (f"{position} before activation",)), where)
-        output = f"{position} before activation"
+        _add(nodes, Node(output, fused, (f"{output} before activation",)), where)
+        output = f"{output} before activation"
     if kind in ("conv", "depthwise") and len(names) == 3:  # the bias is an addition of its own
-        _add(nodes, Node(output, "add", (f"{position} before bias", names[2])), where)
-        names, output = names[:2], f"{position} before bias"
+        _add(nodes, Node(output, "add", (f"{output} before bias", names[2])), where)
+        names, output = names[:2], f"{output} before bias"
     _add(nodes, Node(output, kind, names, stride, same_padding, kernel_axes=KERNEL_AXES), where)
 
 
 def _add(nodes: dict[str, Node], node: Node, where: str) -> None:
     if node.output in nodes:
-        raise damaged(where, "a value computed once", f"tensor {node.output} computed twice")
+        raise damaged(where, "a value computed once", f"{node.output} computed twice")
     nodes[node.output] = node
 
 
