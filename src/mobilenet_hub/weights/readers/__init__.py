@@ -1,4 +1,312 @@
-"""One reader per file format: bytes from anywhere to TF-Slim-named tensors, strictly."""
+"""One reader per file format: bytes from anywhere to TF-Slim-named tensors, strictly.
+
+`read` looks at what a file is, not at what it is called, and takes whichever reader knows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
+    from mobilenet_hub.weights.readers.reading import Reading
 
 # Recorded in every converted file; raised when a reader's result changes.
 CONVERTER_VERSION = "1"
+
+FORMATS = (
+    "safetensors (of this library, or of transformers' google/mobilenet_v*), Keras .h5, "
+    ".weights.h5 and .keras, TensorFlow checkpoints, SavedModels and TF1 hub modules (folders, or "
+    "packed as .tgz), frozen graphs .pb, float .tflite, TensorFlow.js model.json, .npz"
+)
+_HEAD = 1024
+_PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What was read, before it is known what it is the weights of.
+
+    Attributes:
+        reading: the tensors.
+        metadata: that the file itself carried.
+        image_size: in pixels, where the file tells it.
+    """
+
+    reading: Reading
+    metadata: dict[str, str]
+    image_size: int | None = None
+
+
+def read(
+    path: str | PathLike[str], *, handle: str | None = None, use_ema: bool | None = None
+) -> Weights:
+    """Read the weights in a file or folder of any known format.
+
+    Args:
+        path: a file, a folder, an archive, or the prefix of a TensorFlow checkpoint.
+        handle: the module they are the weights of, where the file does not say.
+        use_ema: whether exponential moving averages in a checkpoint are taken in place of the
+            trained variables; None: for V2, not for V1.
+
+    Returns:
+        The weights. Their metadata says where they come from: `source`, `source_sha256`,
+        `converter_version`, `batch_norm` (`folded` or `unfolded`), `notes`; `handle` if it is
+        known which module they are of.
+
+    Raises:
+        MissingWeightsError: there is nothing at that path.
+        WeightsError: a damaged file, a format that is not known, a pickle, no MobileNet.
+        TensorMismatchError: lists all tensors that do not fit the network.
+        UnknownHandleError: the handle names no module.
+    """
+    from mobilenet_hub.weights.canonical import from_tensors
+    from mobilenet_hub.weights.identity import identify_module
+
+    path = Path(path)
+    source = _read(path, use_ema)
+    reading = source.reading
+    metadata = {
+        "source": f"{path.name} ({reading.format})",
+        "source_sha256": digest(path),
+        "converter_version": CONVERTER_VERSION,
+        "batch_norm": reading.batch_norm,
+        **({"moving_averages": "used"} if reading.moving_averages else {}),
+        **({"notes": " ".join(reading.notes)} if reading.notes else {}),
+        **source.metadata,
+    }
+    weights = from_tensors(reading.tensors, metadata=metadata, where=str(path))
+    try:
+        record = identify_module(
+            weights, handle=handle, names=_names(path), image_size=source.image_size
+        )
+    except AmbiguousModuleError:
+        return weights  # complete all the same; whoever needs the module will ask
+    return from_tensors(
+        weights.tensors,
+        metadata={**weights.metadata, "handle": record.handle},
+        where=str(path),
+        expected=weights.network,
+    )
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file; of a folder or checkpoint, that of its files' names and sha256s."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())[:1000]
+    else:
+        files = sorted(path.parent.glob(f"{_escaped(path.name)}.*"))
+    lines = [f"{digest(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _escaped(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def _names(path: Path) -> list[str]:
+    """Whatever may hold the name of a checkpoint: the path's last parts, TF-Hub's descriptor."""
+    names = list(path.absolute().parts[-4:])
+    descriptor = path.with_name(f"{path.name}.descriptor.txt")  # in TF-Hub's cache
+    if descriptor.is_file():
+        with descriptor.open("rb") as file:
+            names.append(file.read(_HEAD).decode("utf-8", "replace"))
+    return names
+
+
+def _read(path: Path, use_ema: bool | None) -> _Source:
+    try:
+        if path.is_dir():
+            return _read_folder(path, use_ema)
+        if not path.exists():
+            if path.with_name(f"{path.name}.index").exists():
+                return _checkpoint(path, use_ema)
+            raise MissingWeightsError(
+                f"There is nothing at this path: expected a file or folder with weights. "
+                f"Received: {str(path)!r}"
+            )
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"Cannot look at {str(path)!r}: {error}") from error
+    return _read_file(path, use_ema)
+
+
+def _read_folder(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.saved_model import read_saved_model
+
+    if (path / "saved_model.pb").exists():
+        return _Source(read_saved_model(path, use_ema=use_ema), {})
+    names = sorted(file.name for file in path.iterdir())
+    for suffixes in (("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",),
+                     (".tflite",), (".tgz", ".tar.gz", ".tar"), (".npz",)):  # fmt: skip
+        matching = [name for name in names if name.endswith(suffixes)]
+        if len(matching) > 1:
+            raise WeightsError(
+                f"{path} holds several files with weights: name the one you want. "
+                f"Received: {', '.join(matching[:10])}"
+            )
+        if matching:
+            return _read_file(path / matching[0], use_ema)
+    raise WeightsError(
+        f"{path} must hold weights: expected {FORMATS}. "
+        f"Received: {', '.join(names[:10]) or 'an empty folder'}"
+    )
+
+
+def _checkpoint(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.tensor_bundle import read_checkpoint
+
+    return _Source(read_checkpoint(path, use_ema=use_ema), {})
+
+
+def _read_file(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.reading import open_file
+
+    with open_file(path, "The file with weights") as file:
+        head = file.read(_HEAD)
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - 8))
+        tail = file.read(8)
+    reader = _by_content(path, head, tail)
+    if reader is None:
+        raise WeightsError(
+            f"{path} is of no format this library reads: expected {FORMATS}. "
+            f"Received: {head[:16]!r}{'...' if size > 16 else ''}, {size:,} bytes"
+        )
+    return reader(path, use_ema)
+
+
+_Reader = Callable[[Path, "bool | None"], _Source]
+
+
+def _by_content(path: Path, head: bytes, tail: bytes) -> _Reader | None:
+    from mobilenet_hub.weights.readers.table import MAGIC
+
+    if head.startswith(_HDF5):
+        return _keras
+    if head.startswith(b"PK\x03\x04"):
+        return _zip
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return _archive
+    if head[4:8] == b"TFL3":
+        return _tflite
+    if tail == MAGIC.to_bytes(8, "little") or ".data-0" in path.name:
+        return _checkpoint
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
+        return _safetensors
+    if (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05") or _old_pickle(path, head):
+        return _refuse_pickle
+    if head.lstrip()[:1] == b"{":
+        return _tensorflow_js
+    if path.name == "saved_model.pb":
+        return lambda p, use_ema: _read_folder(p.parent, use_ema)
+    if head[:1] == b"\x0a":  # a GraphDef begins with its first node
+        return _frozen_graph
+    return None
+
+
+def _old_pickle(path: Path, head: bytes) -> bool:
+    return path.suffix.lower() in _PICKLE_SUFFIXES and head[:1] in b"(]}cl"
+
+
+def _refuse_pickle(path: Path, use_ema: bool | None) -> _Source:
+    raise WeightsError(
+        f"{path} is a pickle, as torch.save writes: opening one runs whatever code is in it, so "
+        f"this library never does. Take the .safetensors file that Hugging Face has beside it, or, "
+        f"if you trust it, convert it once: safetensors.torch.save_file(torch.load(file, "
+        f"weights_only=True), 'model.safetensors'). Received: a pickle"
+    )
+
+
+def _keras(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.keras_files import read_keras
+
+    reading = read_keras(path)
+    return _Source(reading, {}, reading.image_size)
+
+
+def _archive(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.archive import read_archive
+
+    return _Source(read_archive(path, use_ema=use_ema), {})
+
+
+def _tflite(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.tflite import read_tflite
+
+    return _Source(read_tflite(path), {})
+
+
+def _frozen_graph(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
+
+    return _Source(read_frozen_graph(path), {})
+
+
+def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.tensorflow_js import read_tensorflow_js
+
+    return _Source(read_tensorflow_js(path), {})
+
+
+def _safetensors(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.canonical import MAX_FILE_BYTES, own_metadata, parse_safetensors
+    from mobilenet_hub.weights.readers import hugging_face
+    from mobilenet_hub.weights.readers.reading import Reading, finished, read_file
+    from mobilenet_hub.weights.readers.slim_names import select
+
+    where = str(path)
+    data = read_file(path, "The safetensors file", MAX_FILE_BYTES)
+    tensors, metadata = parse_safetensors(data, where)
+    if not any("MobilenetV" in name for name in tensors):
+        config = hugging_face.read_config(path)
+        size = config.get("image_size")
+        reading = hugging_face.read_hugging_face(tensors, where, config)
+        return _Source(reading, {}, size if type(size) is int else None)
+    _check_float(tensors, where)
+    selected = select(tensors, where, use_ema)
+    reading = Reading(
+        finished({name: tensors[key] for name, key in selected.names.items()}),
+        "safetensors",
+        where,
+        moving_averages=selected.moving_averages,
+    )
+    return _Source(reading, own_metadata(metadata))
+
+
+def _zip(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.npz import read_npz
+    from mobilenet_hub.weights.readers.reading import damaged
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise damaged(str(path), "a zip archive", error) from error
+    if any(name.endswith((".pkl", ".pickle")) for name in names):
+        return _refuse_pickle(path, use_ema)
+    if names and all(name.endswith(".npy") for name in names):
+        return _Source(*read_npz(path))
+    return _keras(path, use_ema)
+
+
+def _check_float(tensors: dict[str, Any], where: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind != "f":
+            raise WeightsError(f"{where}: tensor {name} must be float. Received: {tensor.dtype}")

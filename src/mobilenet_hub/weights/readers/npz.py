@@ -1,0 +1,103 @@
+"""`.npz` files of TF-Slim-named arrays, as `mobilenet-hub convert --to npz` writes them.
+
+Headers are read here, not by `numpy.load`, which allocates what a header asks for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.weights.readers.reading import Reading, damaged, finished
+from mobilenet_hub.weights.readers.slim_names import select
+
+MAX_TENSOR_BYTES = 128 << 20
+MAX_MEMBERS = 20_000
+METADATA = "__metadata__"
+
+
+def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
+    """Read the network of a `.npz` file, and its metadata if this library wrote it.
+
+    Raises:
+        WeightsError: the file is damaged, too large, or holds no MobileNet.
+    """
+    where = str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _arrays(archive, where)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
+            ValueError) as error:  # fmt: skip
+        if isinstance(error, WeightsError):
+            raise
+        raise damaged(where, "an .npz archive", f"{type(error).__name__}: {error}") from error
+    metadata = _metadata(arrays.pop(METADATA, None))
+    if unknown := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
+        raise WeightsError(f"{where}: expected float arrays. Received: {unknown[:10]}")
+    selected = select(arrays, where).names
+    tensors = finished({name: arrays[key] for name, key in selected.items()})
+    return Reading(tensors, ".npz file", where), metadata
+
+
+def write_npz(
+    path: str | PathLike[str],
+    tensors: Mapping[str, NDArray[np.float32]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write arrays and metadata, atomically; equal ones give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        text = np.array(json.dumps(dict(metadata), sort_keys=True))
+        for name, array in {**tensors, METADATA: text}.items():
+            member = io.BytesIO()
+            npy.write_array(member, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def _arrays(archive: zipfile.ZipFile, where: str) -> dict[str, NDArray[np.generic]]:
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if len(infos) > MAX_MEMBERS or total > MAX_TENSOR_BYTES:
+        raise damaged(where, f"at most {MAX_TENSOR_BYTES:,} bytes of arrays", f"{total:,}")
+    return {info.filename.removesuffix(".npy"): _array(archive.read(info), where) for info in infos}
+
+
+def _array(data: bytes, where: str) -> NDArray[np.generic]:
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = npy.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = npy.read_array_header_2_0(stream)
+    else:
+        raise damaged(where, "version 1 or 2 of the .npy format", version)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or dtype.kind not in "fU" or size != len(data) - stream.tell():
+        raise damaged(where, f"{size:,} bytes of {dtype} {shape}", f"{len(data) - stream.tell():,}")
+    if size == 0:
+        return np.empty(shape, dtype)
+    flat = np.frombuffer(data, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _metadata(text: NDArray[np.generic] | None) -> dict[str, str]:
+    if text is None or text.dtype.kind != "U" or text.size != 1:
+        return {}
+    try:
+        value = json.loads(str(text.item()))
+    except (ValueError, RecursionError):
+        return {}
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
