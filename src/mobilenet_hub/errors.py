@@ -85,11 +85,14 @@ class DownloadError(WeightsError, ConnectionError):
 
     Attributes:
         url: what was asked for.
+        reason: why it failed, alone.
         status: of the HTTP answer; None where there was none.
     """
 
-    def __init__(self, message: str, url: str = "", status: int | None = None) -> None:
-        self.url, self.status = url, status
+    def __init__(
+        self, message: str, url: str = "", reason: str = "", status: int | None = None
+    ) -> None:
+        self.url, self.reason, self.status = url, reason or message, status
         super().__init__(message)
 
     def __str__(self) -> str:
