@@ -1,0 +1,354 @@
+"""The cache of converted weights: a folder that several processes, and several users, may share.
+
+    weights/mobilenet_v2_100_224.json                          which file, and where it came from
+    weights/mobilenet_v2_100_224.<sha256>.safetensors          the weights
+    downloads/mobilenet_v2_100_224.<...>.part                  a download that can be resumed
+    locks/mobilenet_v2_100_224.lock                            held while one process fetches
+    mobilenet-hub.lock                                         what was downloaded first (lockfile)
+
+Files are written beside their place and renamed, the weights before the record that names them, so
+that a process killed at any moment leaves a cache that works. Locks are the operating system's:
+they end with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mobilenet_hub.errors import CacheError, WeightsError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.weights.canonical import Weights, load, to_bytes
+
+CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
+TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
+MAX_RECORD_BYTES = 1 << 20
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def default_directory() -> Path:
+    """MOBILENET_HUB_CACHE_DIR; or a folder in TFHUB_CACHE_DIR; or one in the user's cache."""
+    if own := os.environ.get(CACHE_DIR_VARIABLE):
+        return Path(own).expanduser()
+    if shared := os.environ.get(TFHUB_CACHE_DIR_VARIABLE):
+        return Path(shared).expanduser() / "mobilenet-hub"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mobilenet-hub", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The record of one checkpoint in the cache.
+
+    Attributes:
+        key: the checkpoint's, for example `mobilenet_v2_100_224`.
+        file: name of the weights, beside the record.
+        sha256: of that file.
+        size: of that file, in bytes.
+        has_logits: whether it serves the classification modules too.
+        metadata: of the weights: handle, source, ...
+    """
+
+    key: str
+    file: str
+    sha256: str
+    size: int
+    has_logits: bool
+    metadata: dict[str, str]
+
+
+class Cache:
+    """A cache folder; it need not exist before something is put there.
+
+    Args:
+        directory: the folder; `default_directory()` if None.
+    """
+
+    def __init__(self, directory: str | PathLike[str] | None = None) -> None:
+        self.directory = Path(directory) if directory is not None else default_directory()
+
+    @property
+    def weights_directory(self) -> Path:
+        """Where records and weights lie."""
+        return self.directory / "weights"
+
+    @property
+    def downloads_directory(self) -> Path:
+        """Where unfinished downloads lie."""
+        return self.directory / "downloads"
+
+    def path(self, entry: Entry) -> Path:
+        """Where an entry's weights lie."""
+        return self.weights_directory / entry.file
+
+    def get(self, key: str) -> Entry | None:
+        """The record of a checkpoint; None if it is not in the cache.
+
+        Raises:
+            CacheError: the record cannot be read.
+        """
+        path = self.weights_directory / f"{key}.json"
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_RECORD_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(error, "read") from error
+        return _parse_record(data, key, path)
+
+    def load(self, entry: Entry) -> Weights:
+        """The weights of an entry, their bytes checked against its sha256.
+
+        Raises:
+            WeightsError: the file was changed or damaged.
+            CacheError: it cannot be read.
+        """
+        for _ in range(3):
+            try:
+                return load(self.path(entry), sha256=entry.sha256)
+            except FileNotFoundError as error:  # replaced meanwhile, by another process?
+                newer = self.get(entry.key)
+                if newer is None or newer == entry:
+                    raise CacheError(
+                        f"The cache's record of {entry.key} names a file that is gone; "
+                        f"`mobilenet-hub cache prune` removes such records. "
+                        f"Received: no {self.path(entry)}"
+                    ) from error
+                entry = newer
+            except OSError as error:
+                raise self._error(error, "read") from error
+        raise CacheError(f"{self.path(entry)} keeps being replaced: another process writes to it")
+
+    def put(self, key: str, weights: Weights) -> Entry:
+        """Keep weights, in place of those that were there. The caller holds the key's lock.
+
+        Raises:
+            CacheError: no permission, no space.
+        """
+        import hashlib
+
+        data = to_bytes(weights)
+        sha256 = hashlib.sha256(data).hexdigest()
+        entry = Entry(
+            key,
+            f"{key}.{sha256}.safetensors",
+            sha256,
+            len(data),
+            weights.has_logits,
+            dict(weights.metadata),
+        )
+        old = self._old_file(key)
+        record = json.dumps(asdict(entry), indent=1, sort_keys=True).encode()
+        with self.errors("write"):
+            self._make(self.weights_directory)
+            self._write(self.path(entry), data)
+            self._write(self.weights_directory / f"{key}.json", record)
+            if old is not None and old.name != entry.file:
+                old.unlink(missing_ok=True)
+        return entry
+
+    def _old_file(self, key: str) -> Path | None:
+        """The file that a sound record names; a damaged record is about to be replaced."""
+        try:
+            entry = self.get(key)
+        except WeightsError:
+            return None
+        return None if entry is None else self.path(entry)
+
+    def entries(self) -> list[Entry]:
+        """All that is in the cache, by key.
+
+        Raises:
+            CacheError: a record that cannot be read.
+        """
+        keys = sorted(path.stem for path in self._listing(self.weights_directory, "*.json"))
+        return [entry for key in keys if (entry := self.get(key)) is not None]
+
+    def verify(self) -> dict[str, str | None]:
+        """Read everything that is in the cache.
+
+        Returns:
+            For each key what is wrong with it, in words; None where nothing is.
+        """
+        result: dict[str, str | None] = {}
+        for path in sorted(self._listing(self.weights_directory, "*.json")):
+            result[path.stem] = self._problem(path.stem)
+        return result
+
+    def _problem(self, key: str) -> str | None:
+        try:
+            entry = self.get(key)
+            if entry is not None:
+                self.load(entry)
+        except WeightsError as error:
+            return str(error)
+        return None
+
+    def prune(self) -> list[Path]:
+        """Remove what nothing needs: leavings of killed processes, damaged entries, old downloads.
+
+        What another process is working on stays.
+
+        Returns:
+            The files that were removed.
+
+        Raises:
+            CacheError: a file cannot be removed.
+        """
+        removed: list[Path] = []
+        folders = (self.weights_directory, self.downloads_directory)
+        paths = [path for folder in folders for path in self._listing(folder, "*")]
+        keys = {path.name.lstrip(".").split(".")[0] for path in paths}
+        for key in sorted(key for key in keys if key.startswith("mobilenet_v")):
+            with self.lock(key, wait=False) as mine:
+                if mine:
+                    removed += self._prune_key(key)
+        return removed
+
+    def _prune_key(self, key: str) -> list[Path]:
+        record = self.weights_directory / f"{key}.json"
+        keep: set[Path] = set()
+        if self._problem(key) is None and (entry := self.get(key)) is not None:
+            keep = {record, self.path(entry)}
+        leavings = [
+            path
+            for folder in (self.weights_directory, self.downloads_directory)
+            for pattern in (f"{key}.*", f".{key}.*")
+            for path in self._listing(folder, pattern)
+            if path not in keep
+        ]
+        with self.errors("clean"):
+            for path in leavings:
+                path.unlink(missing_ok=True)
+        return leavings
+
+    def remove(self, key: str) -> bool:
+        """Forget a checkpoint. Whether it was there."""
+        with self.lock(key), self.errors("clean"):
+            paths = [
+                *self._listing(self.weights_directory, f"{key}.*"),
+                *self._listing(self.downloads_directory, f"{key}.*"),
+            ]
+            for path in paths:
+                path.unlink(missing_ok=True)
+        return bool(paths)
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of that name, across processes and threads.
+
+        It is a lock of the operating system on a file that stays: it ends with its process, however
+        that ends.
+
+        Args:
+            name: of the lock.
+            wait: for another process that holds it; else yield False at once.
+
+        Raises:
+            CacheError: the cache cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        folder = self.directory / "locks"
+        with self.errors("write"):
+            self._make(folder)
+            mode = 0o666 & self._mode
+            lock = FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0, mode=mode)
+            try:
+                lock.acquire()
+            except Timeout:
+                lock = None  # type: ignore[assignment]
+            except NotImplementedError as error:
+                raise CacheError(
+                    f"The file system of the cache {self.directory} has no locks: set "
+                    f"{CACHE_DIR_VARIABLE} to a folder on a local disk. Received: {error}"
+                ) from error
+        if lock is None:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn errors of the file system into a CacheError that says what to do."""
+        try:
+            yield
+        except WeightsError:  # some are OSErrors as well
+            raise
+        except OSError as error:
+            raise self._error(error, doing) from error
+
+    def _error(self, error: OSError, doing: str) -> CacheError:
+        if error.errno in _NO_SPACE:
+            advice = f"Free some space there, or set {CACHE_DIR_VARIABLE} to another disk."
+        elif error.errno in _NO_PERMISSION:
+            advice = (
+                f"Set {CACHE_DIR_VARIABLE} to a folder you may write to; what is in the cache "
+                f"already can be read without."
+            )
+        else:
+            advice = f"Check the disk, or set {CACHE_DIR_VARIABLE} to another folder."
+        return CacheError(f"Cannot {doing} the cache {self.directory}. {advice} Received: {error}")
+
+    @cached_property
+    def _mode(self) -> int:
+        """Permissions of the cache folder: what is made in it is as open to others as it is."""
+        return self.directory.stat().st_mode & 0o777
+
+    def _make(self, folder: Path) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(PermissionError):  # another user was faster
+                folder.chmod(self._mode)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        write_atomically(path, data)
+        path.chmod(0o666 & self._mode)
+
+    def make_downloads(self) -> Path:
+        """The folder of unfinished downloads, made if need be."""
+        with self.errors("write"):
+            self._make(self.downloads_directory)
+        return self.downloads_directory
+
+    def _listing(self, folder: Path, pattern: str) -> list[Path]:
+        with self.errors("read"):
+            return sorted(folder.glob(pattern)) if folder.is_dir() else []
+
+
+def _parse_record(data: bytes, key: str, path: Path) -> Entry:
+    try:
+        value: Any = json.loads(data)
+        entry = Entry(
+            key=str(value["key"]),
+            file=str(value["file"]),
+            sha256=str(value["sha256"]),
+            size=int(value["size"]),
+            has_logits=bool(value["has_logits"]),
+            metadata={str(k): str(v) for k, v in dict(value["metadata"]).items()},
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CacheError(
+            f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {error!r}"
+        ) from error
+    if entry.key != key or entry.file != f"{key}.{entry.sha256}.safetensors":
+        raise CacheError(
+            f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {entry.file!r}"
+        )
+    return entry
