@@ -1,0 +1,221 @@
+"""Items: what a source yields and everything after it carries along.
+
+An item has an id that stays with it to the last row written, knows where its bytes are, and reads
+them when asked. Items are small and pickle, so that a million of them can wait in line and any of
+them can be read by another process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple, Protocol
+
+from mobilenet_hub.pipeline.errors import ItemError, Stage
+
+
+class Stamp(NamedTuple):
+    """What tells, without reading it, whether an item is still what it was.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: time of modification in nanoseconds since 1970; 0 where the source has none.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+class Item(Protocol):
+    """One image to come."""
+
+    @property
+    def id(self) -> str:
+        """Names the item in every output; valid UTF-8, unique within a source."""
+
+    @property
+    def path(self) -> str:
+        """Where its bytes are, in words for people."""
+
+    def stamp(self) -> Stamp | None:
+        """Its stamp as far as it can be had without reading the item."""
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """Its bytes, and their stamp.
+
+        Raises:
+            ItemError, OSError: they cannot be had, or are more than `max_bytes`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileItem:
+    """A local file. Its path may hold bytes that are not UTF-8, as `os.fsdecode` gives them."""
+
+    path: str
+
+    @property
+    def id(self) -> str:
+        """The path, escaped where it must be."""
+        return path_id(self.path)
+
+    def stamp(self) -> Stamp | None:
+        """Of the file as it is now."""
+        try:
+            return _stamp(os.stat(self.path))  # noqa: PTH116 - a Path per item costs more than stat
+        except (OSError, ValueError):
+            return None  # reading it will say why
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """The whole file; its stamp is taken from the open file."""
+        with _open_regular(self.path) as file:
+            status = os.fstat(file.fileno())
+            refuse_size(status.st_size, max_bytes)
+            # One byte more than it should have: a file that grows meanwhile must not fill memory.
+            data = file.read(max_bytes + 1 if status.st_size == 0 else status.st_size + 1)
+            refuse_size(len(data), max_bytes)
+            return data, _stamp(status)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedItem:
+    """A local file with an id of its own, as a list gave it."""
+
+    id: str
+    path: str
+
+    def stamp(self) -> Stamp | None:
+        """Of the file as it is now."""
+        return FileItem(self.path).stamp()
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """The whole file."""
+        return FileItem(self.path).read(max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceItem:
+    """Consecutive bytes of a local file: a member of a plain tar archive."""
+
+    id: str
+    path: str
+    archive: str
+    offset: int
+    size: int
+    mtime_ns: int
+
+    def stamp(self) -> Stamp:
+        """As the archive says."""
+        return Stamp(self.size, self.mtime_ns)
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """The bytes.
+
+        Raises:
+            ItemError: the archive ends before they do.
+        """
+        refuse_size(self.size, max_bytes)
+        with _open_regular(self.archive) as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) < self.size:
+            raise ItemError("read", f"truncated: {len(data)} of {self.size} bytes in the archive")
+        return data, self.stamp()
+
+
+@dataclass(frozen=True, slots=True)
+class BytesItem:
+    """Bytes in hand: from a stream, a table or the caller."""
+
+    id: str
+    path: str
+    data: bytes
+    mtime_ns: int = 0
+
+    def stamp(self) -> Stamp:
+        """Size, and the time of modification if the source knew it."""
+        return Stamp(len(self.data), self.mtime_ns)
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """The bytes."""
+        refuse_size(len(self.data), max_bytes)
+        return self.data, self.stamp()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenItem:
+    """Something a source came upon and could not yield: it fails when it is read."""
+
+    id: str
+    path: str
+    stage: Stage
+    reason: str
+
+    def stamp(self) -> None:
+        """None: it is tried again on every run."""
+
+    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+        """Raises what was wrong."""
+        raise ItemError(self.stage, self.reason)
+
+
+def refuse_size(size: int, max_bytes: int) -> None:
+    """Refuse more bytes than any allowed image can have.
+
+    Raises:
+        ItemError: too many.
+    """
+    if size > max_bytes:
+        raise ItemError("read", f"{size:,} bytes, more than the limit of {max_bytes:,}")
+
+
+_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
+
+
+def path_id(path: str) -> str:
+    r"""A path as an id: valid UTF-8, different for different paths.
+
+    A path that is UTF-8 is its own id (with `/` as separator). Bytes that are not are written
+    `\xff`; so that this can be undone, a backslash that would read as such an escape is `\x5c`.
+
+    >>> path_id("photos/one.jpg")
+    'photos/one.jpg'
+    """
+    if os.sep != "/":
+        path = path.replace(os.sep, "/")
+    if path.isascii() and "\\" not in path:
+        return path
+    escaped = _ESCAPE.sub(r"\\x5c", path)
+    return "".join(
+        f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF
+        else c if not 0xD800 <= ord(c) <= 0xDFFF  # other surrogates: Windows allows them in names
+        else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogatepass"))
+        for c in escaped
+    )  # fmt: skip
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+# Opening a FIFO would wait for a writer for ever, unless opened so; regular files ignore the flag.
+_OPEN_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)  # fmt: skip
+
+
+def _open_regular(path: str) -> BinaryIO:
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except ValueError as error:  # a NUL in the name
+        raise ItemError("read", str(error)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ItemError("read", "not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,90 @@
+"""What comes out of the pipeline, one record an item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.pipeline.errors import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of ImageNet and how much an image looks like it.
+
+    Attributes:
+        index: of the logit; 0 is background.
+        name: in words.
+        score: probability in [0, 1], the softmax of the logits.
+    """
+
+    index: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """The feature vector of one image.
+
+    Attributes:
+        id: of the item.
+        path: where its bytes came from.
+        embedding: float32 [num_features].
+        labels: most likely first, if they were asked for.
+    """
+
+    id: str
+    path: str
+    embedding: NDArray[np.float32]
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def ok(self) -> Literal[True]:
+        """Whether this is a result; a `Failure` says False."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The most likely classes of one image.
+
+    Attributes:
+        id: of the item.
+        path: where its bytes came from.
+        labels: most likely first.
+    """
+
+    id: str
+    path: str
+    labels: tuple[Label, ...]
+
+    @property
+    def ok(self) -> Literal[True]:
+        """Whether this is a result; a `Failure` says False."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that yielded no result.
+
+    Attributes:
+        id: of the item.
+        path: where its bytes were to come from.
+        stage: `list`, `read` or `decode`.
+        reason: in words.
+    """
+
+    id: str
+    path: str
+    stage: Stage
+    reason: str
+
+    @property
+    def ok(self) -> Literal[False]:
+        """Whether this is a result."""
+        return False
