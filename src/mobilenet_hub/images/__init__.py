@@ -143,8 +143,8 @@ class Preprocessing:
         if _is_jpeg(data):
             header = jpeg.read_header(data, path, self.max_pixels)
             size = (header.height, header.width) if exact else header.upright_size
-            n = 8 if exact else eighths(size, target, self.crop)
-            picture = jpeg.decode(data, header, path, eighths=n, turn=not exact)
+            n = 8 if exact or not header.plain else eighths(size, target, self.crop)
+            picture = jpeg.decode(data, header, path, eighths=n, fast_dct=exact, turn=not exact)
             used, filled = layout(size, target, self.crop, n)
             factors = (1, 1) if exact else reduction(used, filled)
             if factors == (1, 1):
@@ -195,7 +195,7 @@ def load_image(
 
 
 def decode(data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The whole picture at full size, upright.
+    """The whole picture at full size, upright; otherwise as `tf.io.decode_image` decodes it.
 
     Args:
         data: the bytes of an image file.
@@ -210,7 +210,8 @@ def decode(data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS) -
     """
     data = _as_data(data, path)
     if _is_jpeg(data):
-        return jpeg.decode(data, jpeg.read_header(data, path, max_pixels), path)
+        header = jpeg.read_header(data, path, max_pixels)
+        return jpeg.decode(data, header, path, fast_dct=True)
     return np.array(_decode_other(data, path, max_pixels, turn=True))
 
 
@@ -227,8 +228,9 @@ def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> byt
     limit = max_bytes(max_pixels)
     try:
         with Path(path).open("rb") as file:
-            _check_format(file.peek(12)[:12], name)
-            data = file.read(limit + 1)
+            head = file.read(12)
+            _check_format(head, name)
+            data = head + file.read(limit + 1 - len(head))
     except OSError as error:
         raise ImageError(name, error.strerror or str(error)) from error
     except ValueError as error:  # a path with a null character

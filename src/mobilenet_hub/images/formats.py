@@ -1,4 +1,4 @@
-"""PNG, WebP, GIF, BMP and TIFF bytes to pixels, by Pillow.
+"""PNG, WebP, GIF, BMP and TIFF bytes (and the rarest JPEGs) to pixels, by Pillow.
 
 The format is told by its first bytes, never by a file's name, and only that one plugin is asked:
 Pillow's others, some of which start external programs, cannot be reached, and its module-wide
@@ -49,11 +49,11 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
 
     Args:
         data: of a whole file.
-        kind: as `recognise` told it.
+        kind: as `recognise` told it, or `JPEG`.
         path: for errors.
         max_pixels: greatest width times height.
         turn: whether to apply the EXIF orientation of PNG and WebP. (Pillow applies a TIFF's
-            itself, where it is part of the format.)
+            itself, where it is part of the format; that of a JPEG is its caller's to apply.)
 
     Raises:
         ImageError: not readable, truncated, or of more pixels than allowed.
@@ -74,7 +74,7 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
     except Exception as error:  # Pillow raises nearly anything for damaged data
         message = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(path, f"truncated or damaged {kind} ({message})") from error
-    exif = image.info.get("exif") if turn and kind != "TIFF" else None
+    exif = image.info.get("exif") if turn and kind in ("PNG", "WebP") else None
     if isinstance(exif, bytes) and (orientation := parse_orientation(exif)) != 1:
         return to_image(upright(np.asarray(rgb), orientation))
     return rgb
@@ -106,6 +106,10 @@ def _open(data: bytes, kind: str) -> ImageFile:
         from PIL.BmpImagePlugin import BmpImageFile
 
         return BmpImageFile(file)
+    if kind == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        return JpegImageFile(file)
     from PIL.TiffImagePlugin import TiffImageFile
 
     return TiffImageFile(file)
@@ -156,7 +160,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _is_whole(data: bytes, kind: str) -> bool:
     """Whether the file goes on to its end where Pillow stops at the last pixel it needs."""
     if kind == "PNG":
-        return data.rfind(b"IEND") > 0
+        return data.rfind(b"IEND\xaeB`\x82") > 0  # the last chunk and its checksum
     if kind == "GIF":
         return _gif_is_whole(data)
     return True

@@ -1,7 +1,7 @@
 """JPEG bytes to pixels, by libjpeg-turbo (simplejpeg), at full size or n/8 of it.
 
-Always with the fast integer DCT, which is TensorFlow's default: a full-size decode here equals
-`tf.io.decode_jpeg(data, channels=3)` bit for bit.
+The few that simplejpeg refuses (unusual chroma sampling, arithmetic coding, lossless, an oddity in
+the header) go through Pillow, at full size.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import ImageError
+from mobilenet_hub.images import formats
 from mobilenet_hub.images.limits import Data, check_pixels
 from mobilenet_hub.images.orientation import parse_orientation, upright
 
@@ -34,8 +35,12 @@ _HARMLESS = re.compile(
 # picture, so without a bound a small file could keep a core busy for hours.
 _MAX_SCANS = 100
 
+# Markers of ITU T.81, table B.1. SOF0 to SOF2 (baseline, extended, progressive; Huffman coded) are
+# what simplejpeg decodes; C4, C8 and CC in the range of the SOFs are none.
 _SOI, _EOI, _SOS, _APP1, _ADOBE, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE, 0x01
-_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_BASELINE = 0xC0
 # In the data of a scan, FF is followed by 00, or is a restart marker, or begins the next segment.
 _NEXT_SEGMENT = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -47,6 +52,7 @@ class Header:
     Attributes:
         height, width: in pixels, as stored (not turned upright).
         orientation: EXIF's, 1 to 8.
+        plain: whether simplejpeg decodes it (and can scale it).
         inks: whether the pixels are cyan, magenta, yellow, black.
         inverted: whether, then, 255 means no ink (an Adobe marker says so).
         scan: offset of the first scan.
@@ -55,6 +61,7 @@ class Header:
     height: int
     width: int
     orientation: int
+    plain: bool
     inks: bool
     inverted: bool
     scan: int
@@ -69,20 +76,42 @@ class Header:
 def read_header(data: Data, path: str, max_pixels: int) -> Header:
     """Parse the header, allocating nothing.
 
+    Args:
+        data: of a whole JPEG file.
+        path: for errors.
+        max_pixels: greatest height times width.
+
     Raises:
         ImageError: not a JPEG that can be decoded, or of more pixels than allowed.
     """
-    orientation, inverted, scan = _walk(data, path)
+    segments = _Segments()
+    segments.read(data, path)
+    check_pixels(segments.height, segments.width, path, max_pixels)
+    plain, colours = segments.frame in _PLAIN_FRAMES, ""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
-        raise ImageError(path, f"damaged JPEG header ({error})") from error
-    check_pixels(height, width, path, max_pixels)
-    return Header(height, width, orientation, colours in ("CMYK", "YCCK"), inverted, scan)
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        plain = plain and (height, width) == (segments.height, segments.width)
+    except (ValueError, KeyError):  # KeyError: of a chroma sampling that simplejpeg has no name for
+        plain = False  # Pillow has the last word: its picture or its error
+    return Header(
+        segments.height,
+        segments.width,
+        segments.orientation,
+        plain,
+        colours in ("CMYK", "YCCK"),
+        segments.adobe,
+        segments.scan,
+    )
 
 
 def decode(
-    data: Data, header: Header, path: str, *, eighths: int = 8, turn: bool = True
+    data: Data,
+    header: Header,
+    path: str,
+    *,
+    eighths: int = 8,
+    fast_dct: bool = False,
+    turn: bool = True,
 ) -> NDArray[np.uint8]:
     """Decode at `eighths` / 8 of the size.
 
@@ -90,7 +119,10 @@ def decode(
         data: of a whole JPEG file.
         header: of the same data.
         path: for errors.
-        eighths: 1 to 8.
+        eighths: 1 to 8; 8 where the header is not `plain`.
+        fast_dct: libjpeg's fast integer DCT, TensorFlow's default: at full size the result equals
+            `tf.io.decode_jpeg(data, channels=3)` bit for bit. It is 0.8 levels too dark on
+            average, which the slow DCT and the scaled decodes are not (nor is it faster here).
         turn: whether to turn the picture upright.
 
     Returns:
@@ -99,32 +131,43 @@ def decode(
     Raises:
         ImageError: the data ends early, or is damaged.
     """
+    if header.plain:
+        pixels = _decode_plain(data, header, path, eighths, fast_dct)
+    else:
+        limit = header.height * header.width
+        pixels = np.asarray(formats.decode(bytes(data), "JPEG", path, limit, turn=False))
+    return upright(pixels, header.orientation if turn else 1)
+
+
+def _decode_plain(
+    data: Data, header: Header, path: str, eighths: int, fast_dct: bool
+) -> NDArray[np.uint8]:
     try:
-        pixels = _decode(data, header, eighths, strict=True)
-    except ValueError as error:
-        reason = str(error)
+        pixels = _simplejpeg(data, header, eighths, fast_dct, strict=True)
+    except (ValueError, MemoryError) as error:
+        reason = str(error) or "not enough memory"
         if not _HARMLESS.search(reason):
-            early = "Premature end" in reason or "premature end" in reason
+            early = "remature end" in reason
             words = "truncated or damaged JPEG" if early else "damaged JPEG"
             raise ImageError(path, f"{words} ({reason})") from error
         # The first warning hides later ones, so look for the end of the file ourselves.
         if not _has_end(data, header.scan, path):
             raise ImageError(path, "truncated JPEG (no end marker)") from error
         try:
-            pixels = _decode(data, header, eighths, strict=False)
+            pixels = _simplejpeg(data, header, eighths, fast_dct, strict=False)
         except ValueError as fatal:
             raise ImageError(path, f"damaged JPEG ({fatal})") from fatal
-    if header.inks:
-        pixels = _inks_to_rgb(pixels, inverted=header.inverted)
-    return upright(pixels, header.orientation if turn else 1)
+    return _inks_to_rgb(pixels, inverted=header.inverted) if header.inks else pixels
 
 
-def _decode(data: Data, header: Header, eighths: int, *, strict: bool) -> NDArray[np.uint8]:
-    # simplejpeg takes the smallest scale at which both minima are met.
+def _simplejpeg(
+    data: Data, header: Header, eighths: int, fast_dct: bool, *, strict: bool
+) -> NDArray[np.uint8]:
+    # It takes the smallest scale at which both minima are met.
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
         data,
         colorspace="CMYK" if header.inks else "RGB",
-        fastdct=True,
+        fastdct=fast_dct,
         min_height=-(-header.height * eighths // 8),
         min_width=-(-header.width * eighths // 8),
         strict=strict,
@@ -142,41 +185,50 @@ def _inks_to_rgb(pixels: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uin
     return light.astype(np.uint8)
 
 
-def _walk(data: Data, path: str) -> tuple[int, bool, int]:
-    """Orientation, whether there is an Adobe marker, and where the first scan begins.
+@dataclass(slots=True)
+class _Segments:
+    """What the segments before the first scan say (ITU T.81, annex B)."""
 
-    Reads marker by marker (ITU T.81, annex B) up to the first scan, a handful of steps.
-    """
-    orientation, adobe, seen_exif, progressive = 1, False, False, False
-    offset, end = 2, len(data)
-    while offset + 4 <= end:
-        if data[offset] != 0xFF:  # padding that libjpeg skips as well
-            offset += 1
-            continue
-        marker = data[offset + 1]
-        if marker == 0xFF:  # a fill byte
-            offset += 1
-            continue
-        if marker in (0x00, _TEM) or 0xD0 <= marker <= _SOI:  # no segment follows these
-            offset += 2
-            continue
-        if marker == _EOI:
+    frame: int = 0
+    height: int = 0
+    width: int = 0
+    orientation: int = 0
+    adobe: bool = False
+    scan: int = 0
+
+    def read(self, data: Data, path: str) -> None:
+        """Step from marker to marker, a handful of them, up to the first scan."""
+        offset, end = 2, len(data)
+        while offset + 4 <= end:
+            marker = data[offset + 1]
+            if data[offset] != 0xFF or marker == 0xFF:  # padding that libjpeg skips as well
+                offset += 1
+                continue
+            if marker in (0x00, _TEM) or 0xD0 <= marker <= _SOI:  # no segment follows these
+                offset += 2
+                continue
+            if marker in (_SOS, _EOI):
+                break
+            length = data[offset + 2] << 8 | data[offset + 3]
+            self._note(marker, bytes(data[offset + 4 : offset + 2 + length]))
+            offset += 2 + length
+        else:
+            raise ImageError(path, "truncated JPEG (it ends before the picture begins)")
+        if marker == _EOI or not self.frame:
             raise ImageError(path, "a JPEG without a picture")
-        if marker == _SOS:
-            if progressive:
-                _has_end(data, offset, path)  # bounds the number of scans
-            return orientation, adobe, offset
-        length = data[offset + 2] << 8 | data[offset + 3]
-        segment = offset + 4
-        if marker == _APP1 and not seen_exif and data[segment : segment + 6] == b"Exif\0\0":
-            orientation = parse_orientation(bytes(data[segment : offset + 2 + length]))
-            seen_exif = True
-        elif marker == _ADOBE and data[segment : segment + 5] == b"Adobe":
-            adobe = True
-        elif marker in _PROGRESSIVE:
-            progressive = True
-        offset += 2 + length
-    raise ImageError(path, "truncated JPEG (it ends before the picture begins)")
+        self.scan, self.orientation = offset, self.orientation or 1
+        if self.frame != _BASELINE:
+            _has_end(data, offset, path)  # bounds the number of scans
+
+    def _note(self, marker: int, segment: bytes) -> None:
+        if marker in _FRAMES and not self.frame and len(segment) >= 5:
+            self.frame = marker
+            self.height = int.from_bytes(segment[1:3], "big")
+            self.width = int.from_bytes(segment[3:5], "big")
+        elif marker == _APP1 and not self.orientation and segment.startswith(b"Exif\0\0"):
+            self.orientation = parse_orientation(segment)
+        elif marker == _ADOBE and segment.startswith(b"Adobe"):
+            self.adobe = True
 
 
 def _has_end(data: Data, offset: int, path: str) -> bool:
