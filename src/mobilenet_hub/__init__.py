@@ -19,31 +19,41 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
+    from mobilenet_hub.images import Preprocessing, load_image
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
+    from mobilenet_hub.pipeline.api import classify, embed
 
 # Public name: (module, name there).
 _EXPORTS = {
     "MobileNetHubError": ("errors", "MobileNetHubError"),
     "Module": ("module", "Module"),
     "ModuleInfo": ("catalog", "ModuleInfo"),
+    "Preprocessing": ("images", "Preprocessing"),
+    "classify": ("pipeline.api", "classify"),
+    "embed": ("pipeline.api", "embed"),
     "find": ("catalog", "find"),
     "get_expected_image_size": ("module", "get_expected_image_size"),
     "get_num_image_channels": ("module", "get_num_image_channels"),
     "imagenet_labels": ("labels", "imagenet_labels"),
     "list_modules": ("catalog", "modules"),
+    "load_image": ("images", "load_image"),
 }
 
 __all__ = [
     "MobileNetHubError",
     "Module",
     "ModuleInfo",
+    "Preprocessing",
     "__version__",
+    "classify",
+    "embed",
     "find",
     "get_expected_image_size",
     "get_num_image_channels",
     "imagenet_labels",
     "list_modules",
+    "load_image",
 ]
 
 
