@@ -47,6 +47,11 @@ def default_directory() -> Path:
     return user_cache_path("mobilenet-hub", appauthor=False)
 
 
+def no_space(error: BaseException | None) -> bool:
+    """Whether an error is that of a full disk, a quota, or a limit on the size of files."""
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """The record of one checkpoint in the cache.
@@ -294,7 +299,7 @@ class Cache:
             raise self._error(error, doing) from error
 
     def _error(self, error: OSError, doing: str) -> CacheError:
-        if error.errno in _NO_SPACE:
+        if no_space(error):
             advice = f"Free some space there, or set {CACHE_DIR_VARIABLE} to another disk."
         elif error.errno in _NO_PERMISSION:
             advice = (

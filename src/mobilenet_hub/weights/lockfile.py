@@ -96,7 +96,8 @@ def find() -> Path | None:
     except FileNotFoundError:  # the current folder was removed
         return None
     for folder in (here, *here.parents):
-        if (path := folder / FILE_NAME).is_file():
+        path = folder / FILE_NAME
+        if os.path.isfile(path):  # noqa: PTH113, unlike Path's, False where one may not look
             return path
     return None
 
@@ -111,7 +112,7 @@ def read(path: str | PathLike[str]) -> dict[str, Pin]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise WeightsError(f"Cannot read the lock file {path}. Received: {error}") from error

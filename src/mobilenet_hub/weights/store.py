@@ -23,7 +23,7 @@ from mobilenet_hub.errors import (
     WeightsError,
 )
 from mobilenet_hub.weights import readers, sources
-from mobilenet_hub.weights.cache import Cache, Entry
+from mobilenet_hub.weights.cache import Cache, Entry, no_space
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.download import Policy, Progress, discard, download
 from mobilenet_hub.weights.embedded import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
@@ -248,7 +248,8 @@ def _from_source(
     # Any network of this checkpoint will do, with logits or without.
     handle = replace(info, task="feature_vector").handle
     if source.kind == "kaggle":
-        return _with_provenance(readers.read(_kaggle(source), handle=handle), source, ""), ""
+        weights = readers.read(_kaggle(source), handle=handle)
+        return _with_provenance(info, weights, source, ""), ""
     name = f"{info.checkpoint_key}.{urlsplit(source.address).path.rpartition('/')[2]}.part"
     path = cache.make_downloads() / name
     with cache.errors("write"):
@@ -258,20 +259,25 @@ def _from_source(
             try:
                 weights = readers.read(path, handle=handle)
             except WeightsError as error:
+                if no_space(error.__cause__):  # to unpack it: the download is sound
+                    raise CacheError(
+                        f"Cannot unpack {path}: free some space for temporary files, or set TMPDIR "
+                        f"to another disk. Received: {error.__cause__}"
+                    ) from error
                 discard(path)
                 if done.resumed:  # parts of two different files, perhaps: once more, from the start
                     continue
                 raise WeightsError(f"what came is not what was asked for. {error}") from error
             discard(path)
-            return _with_provenance(weights, source, done.sha256), done.sha256
+            return _with_provenance(info, weights, source, done.sha256), done.sha256
 
 
-def _with_provenance(weights: Weights, source: Source, sha256: str) -> Weights:
-    record = find(weights.metadata["handle"])
+def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256: str) -> Weights:
+    """Say where they are from; their handle is the newest of the checkpoint, for all of them."""
     task: Task = "classification" if weights.has_logits else "feature_vector"
     metadata = {
         **weights.metadata,
-        "handle": replace(record, task=task).handle,
+        "handle": find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
         "source": source.name,
         "license": sources.LICENSE,
         **({"source_sha256": sha256} if sha256 else {}),
