@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
     from mobilenet_hub.pipeline.api import classify, embed
+    from mobilenet_hub.weights.store import resolve
 
 # Public name: (module, name there).
 _EXPORTS = {
@@ -38,6 +39,7 @@ _EXPORTS = {
     "imagenet_labels": ("labels", "imagenet_labels"),
     "list_modules": ("catalog", "modules"),
     "load_image": ("images", "load_image"),
+    "resolve": ("weights.store", "resolve"),
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "imagenet_labels",
     "list_modules",
     "load_image",
+    "resolve",
 ]
 
 

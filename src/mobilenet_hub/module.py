@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub import catalog
 from mobilenet_hub.arrays import as_images
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError
@@ -22,7 +22,8 @@ from mobilenet_hub.graph import build_graph
 from mobilenet_hub.runtime import EngineName, GraphSpec, Precision, Runner, Session, make_engine
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.random import random_weights
-from mobilenet_hub.weights.store import load_weights
+from mobilenet_hub.weights.readers import read
+from mobilenet_hub.weights.store import handle_or_path, load_weights, locate
 
 Outputs = dict[str, NDArray[np.float32]]
 _SIGNATURE_TASK: Mapping[str, Task] = {
@@ -66,11 +67,13 @@ class Module:
     Calls are safe from several threads at once.
 
     Args:
-        spec: a handle (see `hub.list_modules`).
+        spec: a handle (see `hub.list_modules`), or the path of a file, folder or archive with
+            weights in any format this library reads.
         trainable: must be False here; training comes with the Keras wing.
         name: kept for compatibility; names nothing but the repr.
         tags: the graph variant: none for inference.
-        weights: weights to use instead of the published ones, or `"random"`.
+        weights: weights to use instead of the published ones: as they are, as the path of a file
+            (where the file does not say which module's it holds), or `"random"`.
         engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
         precision: `float32`, or `bf16` for speed on CPUs that have it.
         threads: cores to use; all by default.
@@ -78,27 +81,29 @@ class Module:
 
     Raises:
         UnknownHandleError: names the nearest valid handles.
-        MissingWeightsError: the weights are not on this machine.
+        MissingWeightsError: the weights are not on this machine and cannot be fetched.
+        AmbiguousModuleError: the file fits several modules.
+        WeightsError: it holds no weights of a module, or they were damaged.
         TagsError: there is no such graph variant.
     """
 
     def __init__(
         self,
-        spec: str | ModuleInfo,
+        spec: str | PathLike[str] | ModuleInfo,
         trainable: bool = False,
         name: str = "module",
         tags: Collection[str] | None = None,
         *,
-        weights: Weights | Literal["random"] | None = None,
+        weights: Weights | str | PathLike[str] | None = None,
         engine: EngineName = "openvino",
         precision: Precision = "float32",
         threads: int | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
-        self.info = catalog.find(spec) if isinstance(spec, str) else spec
+        self.info, found = _locate(spec)
         self.name = name
         _refuse_training(trainable, tags)
-        self.weights = self._resolve(weights)
+        self.weights = self._resolve(found if weights is None else weights)
         self._engine = make_engine(
             engine, precision=precision, threads=threads, providers=providers
         )
@@ -230,13 +235,15 @@ class Module:
         both = self.info.task == "classification"
         return ("classification", "feature_vector") if both else ("feature_vector",)
 
-    def _resolve(self, weights: Weights | Literal["random"] | None) -> Weights:
+    def _resolve(self, weights: Weights | str | PathLike[str] | None) -> Weights:
         if weights is None:
             return load_weights(self.info)
-        if weights == "random":
+        if isinstance(weights, str) and weights == "random":
             return random_weights(self.info.network, logits=self.info.task == "classification")
+        if isinstance(weights, str | PathLike):
+            return read(weights, handle=self.info.handle)
         if not isinstance(weights, Weights):
-            raise TypeError(f"weights must be Weights or 'random'. Received: {weights!r}")
+            raise TypeError(f"weights must be Weights, a path or 'random'. Received: {weights!r}")
         return weights
 
     def _builder(self, task: Task) -> Any:
@@ -332,7 +339,7 @@ def _refuse_training(trainable: bool, tags: Collection[str] | None) -> None:
 
 
 def get_expected_image_size(
-    module_or_spec: Module | ModuleInfo | str, signature: str | None = None
+    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None = None
 ) -> list[int]:
     """Height and width, in pixels, of the images a module expects (or has as its default).
 
@@ -344,15 +351,23 @@ def get_expected_image_size(
 
 
 def get_num_image_channels(
-    module_or_spec: Module | ModuleInfo | str, signature: str | None = None
+    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None = None
 ) -> int:
     """Number of channels of the images a module expects: 3."""
     _info(module_or_spec, signature)
     return 3
 
 
-def _info(module_or_spec: Module | ModuleInfo | str, signature: str | None) -> ModuleInfo:
+def _info(
+    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None
+) -> ModuleInfo:
     if isinstance(module_or_spec, Module):
         module_or_spec.get_input_info_dict(signature)
         return module_or_spec.info
-    return catalog.find(module_or_spec) if isinstance(module_or_spec, str) else module_or_spec
+    return _locate(module_or_spec)[0]
+
+
+def _locate(spec: str | PathLike[str] | ModuleInfo) -> tuple[ModuleInfo, Weights | None]:
+    """The module that is meant; of a path, the weights too, which say what it is."""
+    target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
+    return (target, None) if isinstance(target, ModuleInfo) else locate(target)

@@ -100,9 +100,9 @@ def handle_or_path(spec: str | PathLike[str]) -> ModuleInfo | Path:
         try:
             return find(spec)
         except UnknownHandleError as error:
-            path = Path(spec)
-            looks_like_path = path.suffix != "" and not error.suggestions
-            if not (looks_like_path or _exists(path)):
+            path = Path(spec).expanduser()
+            rooted = spec.startswith(("/", "./", "../", "~")) or path.is_absolute()
+            if not (rooted or _exists(path) or (path.suffix and not error.suggestions)):
                 raise
     if not _exists(path):
         raise MissingWeightsError(
