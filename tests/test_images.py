@@ -757,6 +757,17 @@ def test_threads_and_processes_share_a_preprocessing():
         np.testing.assert_array_equal(result, preprocessing(FILES[name]))
 
 
+def test_a_result_is_its_owners():
+    first = [load_image(FILES["jpeg_420"], 24, 24), decode(FILES["jpeg_420"])]
+    kept = [pixels.copy() for pixels in first]
+    for name in FILES:
+        load_image(FILES[name], 24, 24)
+        decode(FILES[name])
+    for pixels, wanted in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(pixels, wanted)
+        pixels[:] = 0  # writeable
+
+
 def test_pillow_is_not_imported_for_jpegs_nor_its_other_plugins_for_anything():
     program = """
 import sys

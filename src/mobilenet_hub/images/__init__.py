@@ -120,11 +120,9 @@ class Preprocessing:
         picture, window, filled = self._picture(_as_data(data, path), path)
         if (filled.height, filled.width) != (self.height, self.width):
             result.fill(_PADDING[self.resample])
-        values = sample(picture, window, filled.height, filled.width, tf1=self.resample == "tf1")
-        if self.resample == "bilinear":
-            values += np.float32(0.5)  # the conversion below cuts off
-        slot = result[filled.top : filled.top + filled.height, filled.left :][:, : filled.width]
-        np.copyto(slot, values, casting="unsafe")
+        rows = slice(filled.top, filled.top + filled.height)
+        columns = slice(filled.left, filled.left + filled.width)
+        sample(picture, window, result[rows, columns], tf1=self.resample == "tf1")
         return result
 
     def _result(self, into: NDArray[Any] | None) -> NDArray[Any]:
@@ -144,7 +142,9 @@ class Preprocessing:
             header = jpeg.read_header(data, path, self.max_pixels)
             size = (header.height, header.width) if exact else header.upright_size
             n = 8 if exact or not header.plain else eighths(size, target, self.crop)
-            picture = jpeg.decode(data, header, path, eighths=n, fast_dct=exact, turn=not exact)
+            picture = jpeg.decode(
+                data, header, path, eighths=n, fast_dct=exact, turn=not exact, borrow=True
+            )
             used, filled = layout(size, target, self.crop, n)
             factors = (1, 1) if exact else reduction(used, filled)
             if factors == (1, 1):
