@@ -268,6 +268,7 @@ def tar_header(name, size, kind=b"0", **fields):
         (tar_header(b"x", 12, b"x") + b"0 path=abcd\n".ljust(512, b"\0"), "pax header"),
         (tar_header(b"x", 12, b"x") + b"12 size=-10\n".ljust(512, b"\0"), "size in a pax"),
         (tar_header(b"x", 0, b"S"), "sparse"),
+        (tar_header(b"x", 2000, b"L") + b"n" * 2048 + tar_header(b"x", 0), "names of at most"),
         (tar_header(b"x", 26, b"x") + b"26 GNU.sparse.realsize=10\n".ljust(512, b"\0"), "sparse"),
         (tar_header(b"x", 0)[:-1] + b"x", "checksum"),
         (tar_header(b"x", 0) * 10_001, "at most 10000 members"),

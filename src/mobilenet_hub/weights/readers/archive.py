@@ -33,6 +33,7 @@ from mobilenet_hub.weights.readers.tflite import read_tflite
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_MEMBERS = 10_000
 MAX_HEADER_BYTES = 64 << 10  # of a long name or a pax header
+MAX_NAME_BYTES = 1024
 BLOCK = 512
 CHUNK = 1 << 20
 
@@ -74,7 +75,9 @@ def read_archive(path: str | PathLike[str], *, use_ema: bool | None = None) -> R
     """
     path = Path(path)
     with open_file(path, "The archive") as file:
-        content = _choose([name for name, _, _ in _members(file, path)], path)
+        names = [name for name, _, _ in _members(file, path)]
+        # macOS adds a file `._name` of its own to each file in an archive.
+        content = _choose([name for name in names if not _base(name).startswith("._")], path)
         with _private_directory() as directory:
             file.seek(0)
             _extract(file, path, content.members, directory)
@@ -198,6 +201,8 @@ def _members(file: BinaryIO, path: Path) -> Iterator[tuple[str, int, _Stream]]:
         if kind == b"S":
             raise WeightsError(f"{path} holds sparse files: pack it again without --sparse")
         name = _name(header) if long_name is None else long_name
+        if len(name) > MAX_NAME_BYTES:
+            raise damaged(str(path), f"names of at most {MAX_NAME_BYTES} bytes", len(name))
         size = size if long_size is None else long_size
         if kind in WITHOUT_DATA:
             size = 0

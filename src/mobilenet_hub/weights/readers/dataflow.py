@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.weights.readers.reading import MAX_WEIGHTS_BYTES, Array
+from mobilenet_hub.weights.readers.reading import MAX_WEIGHTS_BYTES, Array, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,5 +174,5 @@ class Dataflow:
         """The error for a graph that is not, in every way that matters, a MobileNet."""
         return WeightsError(
             f"{self.where} is not a MobileNet V1 or V2 as TF-Slim defines them, and only those can "
-            f"be read: expected {expected}. Received: {received}"
+            f"be read: expected {short(expected)}. Received: {short(received)}"
         )

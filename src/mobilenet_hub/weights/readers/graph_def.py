@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.chain import read_network
@@ -148,8 +147,7 @@ def _load(tensor: Message, shape: tuple[int, ...], where: str) -> Array:
     if 4 in tensor:
         if len(content) != count * ITEM_SIZES[dtype]:
             raise damaged(where, f"{count * ITEM_SIZES[dtype]:,} bytes for {shape}", len(content))
-        data: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8).copy()  # aligned
-        return as_float(data, dtype).astype(np.float32, copy=False).reshape(shape)
+        return as_float(content, dtype).astype(np.float32).reshape(shape)  # a copy: aligned
     values = np.frombuffer(tensor.floats(5), "<f4")
     if dtype != DT_FLOAT or not 0 < len(values) <= count:
         raise damaged(where, f"{count} float32 values for {shape}", len(values))

@@ -83,16 +83,22 @@ def folded_batch_norm(bias: Array, scale: Array | None = None) -> dict[str, Arra
 def damaged(where: str, expected: str, received: object) -> WeightsError:
     """The error for bytes that are not what their format promises."""
     return WeightsError(
-        f"Cannot read {where}: expected {expected}. The file is damaged, cut short, or of another "
-        f"kind: fetch it again. Received: {received}"
+        f"Cannot read {where}: expected {short(expected)}. The file is damaged, cut short, or of "
+        f"another kind: fetch it again. Received: {short(received)}"
     )
+
+
+def short(text: object) -> str:
+    """Text for a message: names come from the file and may be megabytes."""
+    words = str(text)
+    return words if len(words) <= 400 else f"{words[:400]}..."
 
 
 def finished(tensors: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Array]:
     """The arrays as float32, contiguous and read-only: nobody can change loaded weights."""
     result: dict[str, Array] = {}
     for name, tensor in tensors.items():
-        array: Array = np.ascontiguousarray(tensor, np.float32).reshape(tensor.shape)
+        array: Array = np.require(tensor, np.float32, ["C", "A"])
         array.flags.writeable = False
         result[name] = array
     return result
@@ -141,25 +147,19 @@ def file_size(file: BinaryIO, what: str, limit: int) -> int:
 
 
 def read_exactly(file: BinaryIO, offset: int, size: int, what: str) -> bytes:
-    """`size` bytes from `offset`; the caller has checked both against the size of the file."""
-    buffer = bytearray(size)
-    read_into(file, offset, memoryview(buffer), what)
-    return bytes(buffer)
-
-
-def read_into(file: BinaryIO, offset: int, buffer: memoryview, what: str) -> None:
-    """Fill `buffer` (of bytes) from `offset` of an unbuffered file.
+    """`size` bytes from `offset`; the caller has checked both against the size of the file.
 
     Raises:
         WeightsError: if the file ends early, or the system cannot read it.
     """
     try:
         file.seek(offset)
-        filled = 0
-        while filled < len(buffer):
-            count: int = file.readinto(buffer[filled:])  # type: ignore[attr-defined]
-            if not count:
-                raise damaged(what, f"{len(buffer):,} bytes at {offset:,}", f"{filled:,} bytes")
-            filled += count
+        data = file.read(size)  # all of it, in one allocation, unless the system is interrupted
+        while len(data) < size:
+            more = file.read(size - len(data))
+            if not more:
+                raise damaged(what, f"{size:,} bytes at {offset:,}", f"{len(data):,} bytes")
+            data += more
     except OSError as error:
         raise WeightsError(f"{what} cannot be read: {error}") from error
+    return data

@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.weights.readers.reading import short
 
 TRAINED = frozenset({"weights", "depthwise_weights", "biases", "gamma", "beta"})
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
 MOVING_AVERAGE = "ExponentialMovingAverage"
+MAX_NAME = 1024  # characters; TF-Slim's longest has 67
 
 # Optimizers of Keras keep their slots below a scope of their own: `Adam/m/MobilenetV2/...`.
 OPTIMIZERS = frozenset({
@@ -51,9 +53,9 @@ def select(names: Iterable[str], where: str, use_ema: bool | None = None) -> Sel
             exponential moving average where the file has one. None: for V2, not for V1. The
             published accuracy of V2 is that of the averages (tensorflow/models issue 4809: 1.0 224
             drops from 71.9 to 70.1 % without). The moving mean and variance are averages already
-            and are always read as they are, even if averaged once more in the file: that is what
-            TF-Slim's `mobilenet_example.ipynb` restores, and what reproduces Google's own frozen
-            1.4 network.
+            and are always read as they are, even if averaged once more in the file: so do
+            TF-Slim's `mobilenet_example.ipynb` and Hugging Face's conversion, whose published
+            logits Google's own frozen 1.4 network has too.
 
     Raises:
         WeightsError: if the file holds no MobileNet, several, one trained for quantisation, or,
@@ -63,7 +65,8 @@ def select(names: Iterable[str], where: str, use_ema: bool | None = None) -> Sel
     averages: dict[tuple[str, str], dict[str, str]] = {}
     others = []
     for full_name in sorted(names):
-        match = _NETWORK.fullmatch(full_name.removesuffix(":0"))
+        name = full_name.removesuffix(":0")
+        match = _NETWORK.fullmatch(name) if len(name) <= MAX_NAME else None
         if not match or match["prefix"].split("/")[0].rstrip("_0123456789").lower() in OPTIMIZERS:
             others.append(full_name)
             continue
@@ -98,13 +101,12 @@ def _only_network(
     if not found:
         raise WeightsError(
             f"{where} holds no MobileNet: expected names below MobilenetV1/ or MobilenetV2/, as "
-            f"TF-Slim gives them. Received: {', '.join(map(repr, others[:5])) or 'nothing'}"
-            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}"
+            f"TF-Slim gives them. Received: {len(others)} others, {short(others[:5])}"
         )
     if len(found) > 1:
         raise WeightsError(
             f"{where} holds several networks: save the one you want alone. "
-            f"Received: {', '.join(prefix + scope for prefix, scope in found)}"
+            f"Received: {short(', '.join(prefix + scope for prefix, scope in found[:9]))}"
         )
     prefix, scope = found[0]
     names, shadows = networks.get(found[0], {}), averages.get(found[0], {})

@@ -31,7 +31,7 @@ from mobilenet_hub.weights.readers.reading import (
     open_file,
     read_exactly,
     read_file,
-    read_into,
+    short,
 )
 from mobilenet_hub.weights.readers.slim_names import select
 from mobilenet_hub.weights.readers.table import MAX_TABLE_BYTES, masked_crc32c, read_table
@@ -47,7 +47,7 @@ DTYPE_NAMES = {
 
 MAX_RANK = 8
 MAX_SHARD_BYTES = 1 << 40  # sparse or not, a shard larger than this is nobody's checkpoint
-MAX_STRING_BYTES = 16 << 20  # the object graph of a MobileNet's SavedModel takes 40 kB
+MAX_STRING_BYTES = 4 << 20  # the object graph of a MobileNet's SavedModel takes 40 kB
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-\d{5}", re.DOTALL)
 
@@ -129,7 +129,7 @@ class TensorBundle:
         for name, key in keys.items():
             if key not in self.entries:
                 raise WeightsError(
-                    f"{self.where} has no such tensor; `.entries` lists all. Received: {key!r}"
+                    f"{self.where} has no such tensor; `.entries` lists all. Received: {short(key)}"
                 )
             entry = self.entries[key]
             self._check(key, entry)
@@ -175,9 +175,7 @@ class TensorBundle:
                         f"{name} at {entry.offset:,}, {entry.size:,} bytes, after {end:,}",
                     )
                 end = entry.offset + entry.size
-                data = np.empty(entry.size, np.uint8)
-                read_into(file, entry.offset, data.data, f"{path} ({name})")
-                data.flags.writeable = False
+                data = read_exactly(file, entry.offset, entry.size, f"{path} ({name})")
                 if masked_crc32c(data) != entry.checksum:
                     raise damaged(
                         f"{path} ({name})", f"checksum {entry.checksum:#010x}", "another checksum"
@@ -323,8 +321,8 @@ def read_shape(message: Message, where: str) -> tuple[int, ...]:
     return shape
 
 
-def as_float(data: npt.NDArray[np.uint8], dtype: int) -> npt.NDArray[np.generic]:
+def as_float(data: bytes | memoryview, dtype: int) -> npt.NDArray[np.generic]:
     """Bytes as the floats they are: float32 and float16 without a copy, bfloat16 as float32."""
     if dtype == DT_BFLOAT16:  # the upper half of a float32
-        return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return data.view("<f4" if dtype == DT_FLOAT else "<f2")
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, "<f4" if dtype == DT_FLOAT else "<f2")
