@@ -16,8 +16,9 @@ from mobilenet_hub.weights.readers.reading import damaged
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 # A field of two bytes becomes objects of a hundred: without a bound a file would grow fiftyfold.
-# A MobileNet graph has some 600 nodes, its object graph some 300.
-MAX_FIELDS = 1 << 16
+# The graph of a MobileNet has some 600 nodes with 20 fields and attributes each.
+MAX_FIELDS = 1 << 15  # of one message
+MAX_ALL_FIELDS = 1 << 19  # of a message and everything in it
 
 
 def read_varint(data: bytes | memoryview, position: int, where: str) -> tuple[int, int]:
@@ -37,6 +38,26 @@ def read_varint(data: bytes | memoryview, position: int, where: str) -> tuple[in
     raise damaged(where, "a varint of at most 64 bits", f"a longer one before byte {position}")
 
 
+class Budget:
+    """How much may be read of something that says itself how much there is."""
+
+    __slots__ = ("left", "where")
+
+    def __init__(self, amount: int, where: str) -> None:
+        self.left = amount
+        self.where = where
+
+    def spend(self, amount: int) -> None:
+        """Take from what is left.
+
+        Raises:
+            WeightsError: if that is not enough.
+        """
+        self.left -= amount
+        if self.left < 0:
+            raise damaged(self.where, "about as many parts as a MobileNet has", "far more")
+
+
 class Message:
     """One message, split into its fields; nested ones are split when asked for.
 
@@ -46,20 +67,23 @@ class Message:
     Args:
         data: the encoded message.
         where: what it is part of, for error messages.
+        budget: how many more fields may be read, in all messages that share it.
 
     Raises:
         WeightsError: for bytes that are not a well-formed message.
     """
 
-    __slots__ = ("_fields", "where")
+    __slots__ = ("_budget", "_fields", "where")
 
-    def __init__(self, data: bytes | memoryview, where: str) -> None:
+    def __init__(self, data: bytes | memoryview, where: str, budget: Budget | None = None) -> None:
         self.where = where
+        self._budget = budget or Budget(MAX_ALL_FIELDS, where)
         self._fields: dict[int, list[tuple[int, int | memoryview]]] = {}
         view, position = memoryview(data), 0
         for _ in range(MAX_FIELDS):
             if position == len(view):
                 return
+            self._budget.spend(1)
             key, position = read_varint(view, position, where)
             number, wire_type = key >> 3, key & 7
             value: int | memoryview
@@ -102,10 +126,9 @@ class Message:
             if isinstance(value, memoryview):
                 position = 0
                 while position < len(value):
+                    self._budget.spend(1)
                     item, position = read_varint(value, position, self.where)
                     values.append(_to_signed(item))
-                    if len(values) > MAX_FIELDS:
-                        raise damaged(self.where, f"at most {MAX_FIELDS} numbers", "more")
             elif wire_type == VARINT:
                 values.append(_to_signed(value))
             else:
@@ -139,12 +162,12 @@ class Message:
 
     def message(self, number: int) -> Message:
         """A nested message (empty when absent)."""
-        return Message(self.data(number), self.where)
+        return Message(self.data(number), self.where, self._budget)
 
     def messages(self, number: int) -> Iterator[Message]:
         """A repeated nested message, each split as it is reached."""
         for view in self._views(number):
-            yield Message(view, self.where)
+            yield Message(view, self.where, self._budget)
 
     def _views(self, number: int) -> list[memoryview]:
         fields = self._fields.get(number, ())
