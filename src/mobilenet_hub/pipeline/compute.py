@@ -84,6 +84,16 @@ class Block:
         """The entries that have outputs."""
         return [entry for entry in self.entries if isinstance(entry, Row)]
 
+    def split(self, entries: int) -> tuple[Block, Block]:
+        """The first so many entries, and the others."""
+        head, tail = self.entries[:entries], self.entries[entries:]
+        row = sum(isinstance(entry, Row) for entry in head)
+        features, indices, scores = self.features, self.label_indices, self.label_scores
+        return (
+            Block(head, features[:row], indices[:row], scores[:row], self.skipped),
+            Block(tail, features[row:], indices[row:], scores[row:]),
+        )
+
     def labels(self) -> list[tuple[Label, ...]]:
         """The labels of each row, in words; empty where none were asked for."""
         names = imagenet_labels()

@@ -171,29 +171,33 @@ def refuse_size(size: int, max_bytes: int) -> None:
         raise ItemError("read", f"{size:,} bytes, more than the limit of {max_bytes:,}")
 
 
-_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
+_READS_AS_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
+_PLAIN = re.compile(r"[ -\[\]-~]*")  # ASCII without control characters and backslash
 
 
 def path_id(path: str) -> str:
-    r"""A path as an id: valid UTF-8, different for different paths.
+    r"""A path as an id: valid UTF-8, on one line, different for different paths.
 
-    A path that is UTF-8 is its own id (with `/` as separator). Bytes that are not are written
-    `\xff`; so that this can be undone, a backslash that would read as such an escape is `\x5c`.
-
-    >>> path_id("photos/one.jpg")
-    'photos/one.jpg'
+    An ordinary path is its own id (with `/` as separator). Bytes that are not UTF-8, and control
+    characters, are written `\xff`; so that this can be undone, a backslash that would read as such
+    an escape is written `\x5c`.
     """
     if os.sep != "/":
         path = path.replace(os.sep, "/")
-    if path.isascii() and "\\" not in path:
+    if _PLAIN.fullmatch(path):
         return path
-    escaped = _ESCAPE.sub(r"\\x5c", path)
-    return "".join(
-        f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF
-        else c if not 0xD800 <= ord(c) <= 0xDFFF  # other surrogates: Windows allows them in names
-        else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogatepass"))
-        for c in escaped
-    )  # fmt: skip
+    return "".join(map(_escaped, _READS_AS_ESCAPE.sub(r"\\x5c", path)))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `os.fsdecode` gives it
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    if 0xD800 <= code <= 0xDFFF:  # half a pair, which Windows allows in names
+        return "".join(f"\\x{b:02x}" for b in character.encode("utf-8", "surrogatepass"))
+    return character
 
 
 def _stamp(status: os.stat_result) -> Stamp:

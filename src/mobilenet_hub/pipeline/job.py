@@ -1,0 +1,225 @@
+"""`embed_to`: a source into a dataset or file, from start to end. What the command does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mobilenet_hub import __version__
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.module import Module
+from mobilenet_hub.pipeline import packing, sinks
+from mobilenet_hub.pipeline.compute import Failed, Processor, Settings
+from mobilenet_hub.pipeline.dataset import PART_ITEMS, Dataset, Shard
+from mobilenet_hub.pipeline.digests import DigestSet, digest
+from mobilenet_hub.pipeline.items import Item
+from mobilenet_hub.pipeline.manifest import Done
+from mobilenet_hub.pipeline.progress import Counts, Progress
+from mobilenet_hub.pipeline.run import Blocks, run
+from mobilenet_hub.pipeline.shards import Layout
+from mobilenet_hub.pipeline.sources import Source
+from mobilenet_hub.weights.canonical import to_bytes
+
+Runner = Callable[[Settings, Done, Iterable[Item]], Blocks]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        counts: of this run.
+        rows: in the output, from this run and those before.
+        failures: listed in `errors`, likewise.
+        duplicates: items left out because an earlier one has the same id.
+        output: file or folder.
+        errors: the list of failures.
+        interrupted: whether it was stopped by a signal before its end.
+    """
+
+    counts: Counts
+    rows: int
+    failures: int
+    duplicates: int
+    output: Path
+    errors: Path
+    interrupted: bool
+
+
+def embed_to(
+    output: str | os.PathLike[str],
+    source: Source,
+    module: Module,
+    settings: Settings,
+    *,
+    dtype: Literal["float32", "float16"] = "float32",
+    part_items: int = PART_ITEMS,
+    shard: Shard = (0, 1),
+    restart: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    runner: Runner | None = None,
+) -> Summary:
+    """Embed a source into a dataset; taken up where it was if it is there already.
+
+    Args:
+        output: a file (`.parquet`, `.npy`, `.csv`, `.lance`), or a folder for a dataset of parts.
+        source: see `sources.open_sources`.
+        module: what computes.
+        settings: what is computed.
+        dtype: of the embeddings on disk.
+        part_items: how many items go into one part.
+        shard: (i, n) takes those items whose id falls to the i-th of n runs, counted from 0.
+        restart: begin anew, whatever is there.
+        threads: how many images to read and decode at once.
+        progress: told of every block.
+        runner: who computes the blocks; threads of this process by default.
+
+    Returns:
+        What was done. On SIGINT or SIGTERM the open part is committed and the summary says so; a
+        second signal ends at once, which loses the open part and nothing else.
+
+    Raises:
+        DatasetError: what is there was made with other settings, or another run is writing to it.
+        InputError: the output cannot hold what is asked for.
+        OSError: the output cannot be written; what was committed is taken up by the next run.
+    """
+    path = Path(output)
+    layout, described = _describe(module, settings, dtype)
+    single = path.suffix in sinks.SUFFIXES
+    if single:
+        packing.check_output(path, layout)
+        if shard != (0, 1):
+            raise InputError(f"a shard needs a folder as output. Received: {str(path)!r}")
+        if restart or not packing.packed_parts(path):
+            packing.forget(path)
+    dataset = Dataset(
+        packing.work_folder(path) if single else path, layout, described, part_items=part_items,
+        shard=shard, restart=restart,
+        elsewhere=packing.packed_parts(path) if single else frozenset(),
+    )  # fmt: skip
+    counts = Counts()
+    with dataset, _stoppable() as stop:
+        items = _Selection(source, shard)
+        if runner is None:
+            blocks = run(Processor(module, settings, done=dataset.done), items, threads=threads)
+        else:
+            blocks = runner(settings, dataset.done, items)
+        with closing(blocks):
+            for block in blocks:
+                dataset.add(block)
+                failed = sum(isinstance(entry, Failed) for entry in block.entries)
+                counts.failed += failed
+                counts.done += len(block.entries) - failed
+                counts.skipped += block.skipped
+                if progress is not None:
+                    progress.update(counts)
+                if stop.is_set():
+                    break
+        dataset.finish()
+        failures = sum(1 for _ in dataset.failures())
+        rows = sum(dataset.manifest.rows(part) for part in dataset.parts())
+        interrupted = stop.is_set()
+        errors = dataset.errors_path
+        if single and not interrupted:
+            packing.pack(path, dataset, layout)
+            errors = _move_errors(errors, sinks.errors_path(path), keep=failures > 0)
+    return Summary(counts, rows, failures, items.duplicates, path, errors, interrupted)
+
+
+class _Selection:
+    """The items of one shard, each id once."""
+
+    def __init__(self, source: Source, shard: Shard) -> None:
+        self.duplicates = 0
+        self._source = source
+        self._shard = shard
+
+    def __iter__(self) -> Iterator[Item]:
+        seen = None if self._source.distinct else DigestSet()
+        index, shards = self._shard
+        for item in self._source.items():
+            if shards > 1 and int.from_bytes(digest(item.id)[:8], "big") % shards != index:
+                continue
+            if seen is not None and not seen.add(digest(item.id)):
+                self.duplicates += 1
+                continue
+            yield item
+
+
+def _describe(
+    module: Module, settings: Settings, dtype: Literal["float32", "float16"]
+) -> tuple[Layout, Mapping[str, Any]]:
+    """The layout of the rows, and all that determines what is in them."""
+    info = module.info
+    height, width = settings.size or (info.image_size, info.image_size)
+    described = {
+        "handle": info.handle,
+        "weights_sha256": module.weights.sha256 or _sha256(module),
+        "crop": settings.crop,
+        "resample": settings.resample,
+        "max_pixels": settings.max_pixels,
+        "height": height,
+        "width": width,
+        "normalize": settings.normalize,
+        "labels": settings.labels,
+        "dtype": dtype,
+        "dimensions": settings.dimensions,
+        "content_hash": settings.content_hash,
+        "library_version": __version__,
+    }
+    layout = Layout(
+        features=module.weights.network.num_features,
+        dtype=dtype,
+        labels=settings.labels,
+        dimensions=settings.dimensions,
+        content_hash=settings.content_hash,
+        metadata=described,
+    )
+    return layout, described
+
+
+def _sha256(module: Module) -> str:
+    """Of weights that are not in a file."""
+    import hashlib
+
+    return hashlib.sha256(to_bytes(module.weights)).hexdigest()
+
+
+def _move_errors(listed: Path, place: Path, *, keep: bool) -> Path:
+    if keep:
+        listed.replace(place)
+    else:
+        place.unlink(missing_ok=True)
+    return place
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second one has its usual effect."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def on_signal(number: int, frame: Any) -> None:
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,172 @@
+"""How a run is getting on: for people on a terminal, for programs as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TextIO
+
+ProgressKind = Literal["auto", "bar", "json", "none"]
+JSON_PERIOD_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the items so far.
+
+    Attributes:
+        done: items that have a row now.
+        failed: items that failed in this run.
+        skipped: items that were done before.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def items(self) -> int:
+        """All items seen."""
+        return self.done + self.failed + self.skipped
+
+
+class Progress(Protocol):
+    """Something that shows counts."""
+
+    def update(self, counts: Counts) -> None:
+        """Show the counts as they are now."""
+
+    def close(self, counts: Counts) -> None:
+        """The run has ended."""
+
+
+def make_progress(
+    kind: ProgressKind, count: Callable[[], int | None], stream: TextIO | None = None
+) -> Progress:
+    """A way of showing progress.
+
+    Args:
+        kind: `bar`; `json`: one line a second; `none`; `auto`: a bar on a terminal, else nothing.
+        count: how many items there are, if that can be known; runs in a thread of its own.
+        stream: where to; standard error by default.
+    """
+    stream = stream or sys.stderr
+    if kind == "json":
+        return _JsonLines(_Total(count), stream)
+    if kind == "bar" or (kind == "auto" and stream.isatty()):
+        return _Bar(_Total(count), stream)
+    return _Nothing()
+
+
+class _Total:
+    """Counts the items while the run is already under way."""
+
+    def __init__(self, count: Callable[[], int | None]) -> None:
+        self.value: int | None = None
+        self._count = count
+        threading.Thread(target=self._run, daemon=True, name="mobilenet-hub-count").start()
+
+    def _run(self) -> None:
+        try:
+            self.value = self._count()
+        except Exception:
+            self.value = None  # a total is a courtesy; what is wrong, the run itself will say
+
+
+class _Nothing:
+    def update(self, counts: Counts) -> None:
+        """Nothing."""
+
+    def close(self, counts: Counts) -> None:
+        """Nothing."""
+
+
+class _JsonLines:
+    """One object a line: `Counts`, and total, images_per_second, eta_seconds, seconds."""
+
+    def __init__(self, total: _Total, stream: TextIO) -> None:
+        self._total = total
+        self._stream = stream
+        self._start = self._last = time.monotonic()
+
+    def update(self, counts: Counts) -> None:
+        """Print a line if it is time."""
+        if time.monotonic() - self._last >= JSON_PERIOD_SECONDS:
+            self._print(counts)
+
+    def close(self, counts: Counts) -> None:
+        """Print the last line."""
+        self._print(counts)
+
+    def _print(self, counts: Counts) -> None:
+        self._last = time.monotonic()
+        seconds = self._last - self._start
+        line: dict[str, Any] = {
+            "done": counts.done,
+            "failed": counts.failed,
+            "skipped": counts.skipped,
+            "total": self._total.value,
+            "images_per_second": round((counts.done + counts.failed) / max(seconds, 1e-9), 1),
+            "eta_seconds": _eta(counts, self._total.value, seconds),
+            "seconds": round(seconds, 3),
+        }
+        print(json.dumps(line), file=self._stream, flush=True)
+
+
+def _eta(counts: Counts, total: int | None, seconds: float) -> float | None:
+    """Seconds to go, if the rest takes as long as what was computed so far."""
+    worked = counts.done + counts.failed
+    if total is None or worked == 0:
+        return None
+    return round(max(0, total - counts.items) * seconds / worked, 1)
+
+
+class _Bar:
+    """A line that redraws itself (rich)."""
+
+    def __init__(self, total: _Total, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._total = total
+        self._start = time.monotonic()
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("[green]{task.fields[rate]} images/s"),
+            TextColumn("[red]{task.fields[errors]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+        )
+        self._task = self._bar.add_task("", total=None, rate="-", errors="")
+        self._bar.start()
+
+    def update(self, counts: Counts) -> None:
+        """Redraw (rich limits how often)."""
+        seconds = time.monotonic() - self._start
+        worked = counts.done + counts.failed
+        self._bar.update(
+            self._task,
+            total=self._total.value,
+            completed=counts.items,
+            rate=f"{worked / max(seconds, 1e-9):.0f}",
+            errors=f"{counts.failed} failed" if counts.failed else "",
+        )
+
+    def close(self, counts: Counts) -> None:
+        """Leave the last state on the screen."""
+        self.update(counts)
+        self._bar.stop()
