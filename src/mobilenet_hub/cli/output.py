@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 Cell = str | int | float | None
 
@@ -38,7 +38,7 @@ def print_table(
 
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for header, style in columns:
-        justify = "right" if header.startswith("#") else "left"
+        justify: Literal["left", "right"] = "right" if header.startswith("#") else "left"
         table.add_column(header.lstrip("#"), style=style or None, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
