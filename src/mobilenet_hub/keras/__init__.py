@@ -1,0 +1,31 @@
+"""The networks in Keras 3, on any of its backends: to train, to fine-tune, to build upon.
+
+```python
+import mobilenet_hub.keras as mobilenets
+model = mobilenets.model("google/imagenet/mobilenet_v2_100_224/feature_vector/5")
+```
+
+Needs the extra `[keras]` and one backend: TensorFlow, JAX or torch, chosen by Keras's environment
+variable `KERAS_BACKEND`. This is the only place that finds out whether Keras is there.
+"""
+
+from mobilenet_hub.errors import MissingBackendError, MissingExtraError
+
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    missing = (error.name or "").partition(".")[0]
+    if missing == "keras":
+        raise MissingExtraError("keras", "Training (KerasLayer, load, tags={'train'})") from error
+    if missing in ("tensorflow", "jax", "torch"):
+        raise MissingBackendError(
+            "Keras has no backend to run on: pip install tensorflow-cpu, jax or torch, and set the "
+            f"environment variable KERAS_BACKEND to tensorflow, jax or torch. Received: {error}"
+        ) from error
+    raise
+
+from mobilenet_hub.keras.batch_norm import FusedBatchNorm
+from mobilenet_hub.keras.canonical import assign_weights, to_weights
+from mobilenet_hub.keras.model import endpoints, model
+
+__all__ = ["FusedBatchNorm", "assign_weights", "endpoints", "model", "to_weights"]

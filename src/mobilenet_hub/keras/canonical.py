@@ -1,0 +1,80 @@
+"""Between Keras variables and canonical weights, both ways, without loss.
+
+A variable belongs to a canonical tensor if its `path` ends in that tensor's name; layers of this
+library name theirs so wherever in a model they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from mobilenet_hub.errors import TensorMismatchError
+from mobilenet_hub.weights.canonical import Weights, from_tensors
+
+_ROOTS = ("MobilenetV1", "MobilenetV2")
+
+
+def variables_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """The MobileNet variables of a layer or model by canonical name, in its own order.
+
+    Raises:
+        TensorMismatchError: there is more than one MobileNet in it.
+    """
+    found: dict[str, keras.Variable] = {}
+    for variable in layer.weights:
+        if variable.path.partition("/")[0] in _ROOTS:
+            if variable.path in found:
+                raise TensorMismatchError(
+                    f"{layer.name}, which holds two networks (pass the layer of one)",
+                    extra=[variable.path],
+                )
+            found[variable.path] = variable
+    return found
+
+
+def to_weights(layer: keras.layers.Layer, metadata: Mapping[str, str] | None = None) -> Weights:
+    """The weights that a layer or model has now, in canonical form.
+
+    Args:
+        layer: a `KerasLayer`, a `mobilenet_hub.keras.model`, or any model with one of them in it.
+        metadata: their provenance.
+
+    Raises:
+        TensorMismatchError: it holds no MobileNet, or two.
+        WeightsError: values that are not finite: the training went wrong.
+    """
+    tensors = {
+        name: np.array(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")))
+        for name, variable in variables_by_name(layer).items()
+    }
+    return from_tensors(tensors, metadata=metadata, where=f"the Keras layer {layer.name!r}")
+
+
+def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
+    """Give the MobileNet in a layer or model these weights.
+
+    Weights with logits fit a network without; not the other way round.
+
+    Raises:
+        TensorMismatchError: lists all tensors that do not fit.
+    """
+    variables = variables_by_name(layer)
+    missing = [name for name in variables if name not in weights.tensors]
+    extra = [n for n in weights.tensors if n not in variables and "/Logits/" not in n]
+    misshapen = [
+        f"{name} (expected {tuple(variable.shape)}, received {weights.tensors[name].shape})"
+        for name, variable in variables.items()
+        if name in weights.tensors and tuple(variable.shape) != weights.tensors[name].shape
+    ]
+    if missing or extra or misshapen:
+        source = weights.metadata.get("source", "these weights")
+        raise TensorMismatchError(
+            f"{source}, given to the Keras layer {layer.name!r},", missing, extra, misshapen
+        )
+    for name, variable in variables.items():
+        value: Any = weights.tensors[name]
+        variable.assign(value)

@@ -1,0 +1,42 @@
+"""The operations in `keras.ops`: what they mean, on every backend; what runs on JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def convolve(x: Any, kernel: Any, *, stride: int, depthwise: bool, data_format: str) -> Any:
+    """See `mobilenet_hub.keras.ops`."""
+    function = ops.depthwise_conv if depthwise else ops.conv
+    return function(x, kernel, strides=stride, padding="same", data_format=data_format)
+
+
+def batch_norm_train(
+    x: Any, gamma: Any, beta: Any, *, epsilon: float, axis: int
+) -> tuple[Any, Any, Any]:
+    """See `mobilenet_hub.keras.ops`."""
+    axes = [a for a in range(4) if a != axis % 4]
+    wide = ops.cast(x, "float32")
+    mean, variance = ops.moments(wide, axes)
+    y = _normalise(wide, gamma, beta, mean, variance, epsilon, axis)
+    count = ops.cast(ops.size(x), "float32") / ops.cast(ops.shape(x)[axis], "float32")
+    unbiased = variance * (count / ops.maximum(count - 1, 1))
+    return ops.cast(y, x.dtype), ops.stop_gradient(mean), ops.stop_gradient(unbiased)
+
+
+def batch_norm_infer(
+    x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
+) -> Any:
+    """See `mobilenet_hub.keras.ops`."""
+    wide = ops.cast(x, "float32")
+    return ops.cast(_normalise(wide, gamma, beta, mean, variance, epsilon, axis), x.dtype)
+
+
+def _normalise(
+    x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, axis: int
+) -> Any:
+    return ops.batch_normalization(
+        x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=epsilon
+    )
