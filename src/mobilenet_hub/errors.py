@@ -80,6 +80,10 @@ class CacheError(WeightsError, OSError):
         return str(self.args[0])
 
 
+class ConversionError(MobileNetHubError, ValueError):
+    """A conversion that was asked for in a way that makes no sense."""
+
+
 class DownloadError(WeightsError, ConnectionError):
     """A download that failed; names the URL, the reason, and what to do.
 

@@ -73,11 +73,12 @@ def identify_module(
         return record
     possible = candidates(weights.network, classification=weights.has_logits)
     if len(possible) > 1:
-        sizes = {image_size} if image_size else _named_sizes(names, weights.network)
-        narrowed = [record for record in possible if record.image_size in sizes]
-        if len(narrowed) != 1:
-            raise AmbiguousModuleError(where, [record.handle for record in possible])
-        possible = narrowed
+        # Names say what it was trained for; its input, at least what it is used for.
+        for sizes in (_named_sizes(names, weights.network), {image_size}):
+            narrowed = [record for record in possible if record.image_size in sizes]
+            if len(narrowed) == 1:
+                return narrowed[0]
+        raise AmbiguousModuleError(where, [record.handle for record in possible])
     if not possible:
         raise WeightsError(
             f"{where} holds a network that no module of the catalogue has. Received: "

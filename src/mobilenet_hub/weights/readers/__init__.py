@@ -41,11 +41,13 @@ class _Source:
         reading: the tensors.
         metadata: that the file itself carried.
         image_size: in pixels, where the file tells it.
+        names: in it, that may tell a size as well.
     """
 
     reading: Reading
     metadata: dict[str, str]
     image_size: int | None = None
+    names: tuple[str, ...] = ()
 
 
 def read(
@@ -88,7 +90,10 @@ def read(
     weights = from_tensors(reading.tensors, metadata=metadata, where=str(path))
     try:
         record = identify_module(
-            weights, handle=handle, names=_names(path), image_size=source.image_size
+            weights,
+            handle=handle,
+            names=(*source.names, *_names(path)),
+            image_size=source.image_size,
         )
     except AmbiguousModuleError:
         return weights  # complete all the same; whoever needs the module will ask
@@ -238,7 +243,7 @@ def _keras(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.keras_files import read_keras
 
     reading = read_keras(path)
-    return _Source(reading, {}, reading.image_size)
+    return _Source(reading, {}, reading.image_size, reading.names)
 
 
 def _archive(path: Path, use_ema: bool | None) -> _Source:

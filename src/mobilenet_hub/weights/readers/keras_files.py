@@ -35,19 +35,24 @@ MAX_TENSOR_BYTES = 128 << 20  # of all that are read together
 MAX_NODES, MAX_DEPTH, MAX_RANK = 20_000, 32, 8
 MAX_CONFIG_BYTES = 16 << 20
 
+_SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
+_NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
+
 _DEFLATE, _SHUFFLE, _FLETCHER = 1, 2, 3
 _DEFLATE_RATIO = 1032  # zlib's largest expansion
 
 
 @dataclass(frozen=True, slots=True)
 class KerasReading(Reading):
-    """A reading that may know the image size, from the model's own name or input.
+    """A reading that may tell which checkpoint it is.
 
     Attributes:
-        image_size: height and width in pixels; None where the file does not say.
+        image_size: height and width of the model's input in pixels; None where it does not say.
+        names: of the model, and of models in it: `mobilenetv2_0.35_96` tells a size.
     """
 
     image_size: int | None = None
+    names: tuple[str, ...] = ()
 
 
 def read_keras(path: str | PathLike[str]) -> KerasReading:
@@ -88,7 +93,7 @@ def _read_zip(file: BinaryIO, where: str) -> KerasReading:
         if isinstance(e, WeightsError):
             raise
         raise damaged(where, "a zip archive", f"{type(e).__name__}: {e}") from e
-    return _read_h5(io.BytesIO(data), where, "Keras model", _config_size(config))
+    return _read_h5(io.BytesIO(data), where, "Keras model", config)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, where: str) -> bytes:
@@ -107,17 +112,18 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, where: str) -> byte
         raise damaged(where, f"{name} as it was packed", error) from error
 
 
-def _read_h5(file: BinaryIO, where: str, what: str, image_size: int | None = None) -> KerasReading:
+def _read_h5(
+    file: BinaryIO, where: str, what: str, config: str | bytes | None = None
+) -> KerasReading:
     try:
         import h5py
     except ImportError as error:
         raise MissingExtraError("keras-files", "Reading Keras files (.h5, .keras)") from error
     try:
         with h5py.File(file, "r") as h5:
-            if image_size is None:
-                image_size = _config_size(h5.attrs.get("model_config", b""))
-            root = h5.get("model_weights", h5)
-            datasets = dict(_datasets(root, where))
+            if config is None:
+                config = h5.attrs.get("model_config", b"")
+            datasets = dict(_datasets(h5, where))
             selected = _select(datasets, where)
             tensors = _read_selected(datasets, selected, where)
     except WeightsError:
@@ -129,14 +135,19 @@ def _read_h5(file: BinaryIO, where: str, what: str, image_size: int | None = Non
     ) as error:  # fmt: skip
         raise damaged(where, "a sound HDF5 file", f"{type(error).__name__}: {error}") from error
     slim, notes = keras_names.with_1001_classes(tensors, where)
-    return KerasReading(finished(slim), what, where, notes=notes, image_size=image_size)
+    image_size, names = _described(config)
+    parts = {part for path in datasets for part in path.split("/")[:-1]}
+    names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
+    return KerasReading(finished(slim), what, where, (), False, notes, image_size, names)
 
 
-def _datasets(root: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """All datasets below a group by their path, layers by the names that people gave them."""
+def _datasets(h5: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """All datasets by their path, in which layers have the names that people gave them."""
     import h5py
 
-    stack: list[tuple[Any, tuple[str, ...]]] = [(root, ())]
+    whole = "model_weights" in h5 and isinstance(h5["model_weights"], h5py.Group)
+    root = h5["model_weights"] if whole else h5
+    stack: list[tuple[Any, tuple[str, ...]]] = [(root, _given_name(root) or ())]
     nodes = 0
     while stack:
         group, scopes = stack.pop()
@@ -152,21 +163,38 @@ def _datasets(root: Any, where: str) -> Iterator[tuple[str, Any]]:
             node = group[key]
             if isinstance(node, h5py.Dataset):
                 yield "/".join((*scopes, key)), node
-            elif isinstance(node, h5py.Group):
-                stack.append((node, (*scopes, _scope_name(key, node))))
+            elif isinstance(node, h5py.Group) and (scopes or key not in _NOT_THE_MODEL):
+                stack.append((node, (*scopes, *(_given_name(node) or (key,)))))
 
 
-def _scope_name(key: str, group: Any) -> str:
-    """Keras 3 files a layer under its class and writes its name into `vars`."""
-    name = group.attrs.get("name") if key == "vars" else None
-    return name if isinstance(name, str) and name else key
+def _given_name(group: Any) -> tuple[str, ...] | None:
+    """Keras 3 files a layer under its class, and writes its name as an attribute of `vars`."""
+    import h5py
+
+    if not isinstance(group.get("vars", getlink=True), h5py.HardLink):
+        return None
+    name = group["vars"].attrs.get("name")
+    return (name.replace("/", "_"),) if isinstance(name, str) and name else None
 
 
 def _select(datasets: dict[str, Any], where: str) -> dict[str, str]:
-    if any("MobilenetV1/" in path or "MobilenetV2/" in path for path in datasets):
-        return slim_names.select(datasets, where).names
-    paths = ((path, tuple(path.removesuffix(":0").split("/"))) for path in datasets)
-    return keras_names.select(paths, where)
+    names = [(path, tuple(path.removesuffix(":0").split("/"))) for path in datasets]
+    slim: dict[str, str] = {}
+    for path, parts in names:
+        root = next((i for i, part in enumerate(parts[:-1]) if part in _SLIM_ROOTS), None)
+        if root is None or len(parts) - root < 3:
+            continue
+        name = "/".join(parts[root:])  # before it are layers, models and scopes of anybody's
+        if name in slim:
+            raise WeightsError(
+                f"{where} holds several networks, or one twice: save the one you want alone. "
+                f"Received: {slim[name]!r} and {path!r}"
+            )
+        slim[name] = path
+    is_slim = any(name.endswith(("weights", "gamma")) for name in slim)
+    if not is_slim:
+        return keras_names.select(names, where)
+    return {name: slim[key] for name, key in slim_names.select(slim, where).names.items()}
 
 
 def _read_selected(
@@ -208,29 +236,30 @@ def _check_storage(dataset: Any, path: str, where: str) -> None:
         raise damaged(where, f"{claimed:,} bytes for {path} {shape}", f"{stored:,}")
 
 
-def _config_size(config: str | bytes) -> int | None:
-    """The image size that a model's configuration tells, wherever the network is in it.
+def _described(config: str | bytes | None) -> tuple[int | None, tuple[str, ...]]:
+    """The image size that a model's configuration tells, and the names of the models in it.
 
-    It serves to tell modules apart whose weights have the same shapes; a configuration that cannot
+    They serve to tell modules apart whose weights have the same shapes; a configuration that cannot
     be understood tells nothing.
     """
     try:
         loaded = json.loads(config) if config and len(config) <= MAX_CONFIG_BYTES else None
     except (ValueError, RecursionError):
-        return None
+        return None, ()
     sizes: set[int] = set()
+    names: set[str] = set()
     pending: list[Any] = [loaded]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            if isinstance(name := node.get("name"), str) and (size := keras_names.named_size(name)):
-                return size
+            if isinstance(name := node.get("name"), str) and "mobilenet" in name.lower():
+                names.add(name)
             shape = node.get("batch_shape", node.get("batch_input_shape"))
-            if isinstance(shape, list) and len(shape) == 4 and shape[3] == 3:
-                height, width = shape[1:3]
+            if isinstance(shape, list) and len(shape) == 4:
+                height, width = shape[1:3] if shape[3] == 3 else shape[2:]
                 if type(height) is int and height == width:
                     sizes.add(height)
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
-    return sizes.pop() if len(sizes) == 1 else None
+    return (sizes.pop() if len(sizes) == 1 else None), tuple(sorted(names))

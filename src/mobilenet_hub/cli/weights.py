@@ -1,0 +1,236 @@
+"""`fetch`, `import`, `convert` and `cache`: weights, from where they are to where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mobilenet_hub.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from mobilenet_hub.catalog import ModuleInfo
+    from mobilenet_hub.weights.cache import Entry
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_As = Annotated[
+    str | None,
+    typer.Option("--as", metavar="HANDLE", help="The module, where the file does not say which."),
+]
+_Repin = Annotated[
+    bool,
+    typer.Option("--repin", help="Accept other weights than those that are pinned; pin these."),
+]
+
+
+class Format(StrEnum):
+    """See `importing.convert_file`."""
+
+    SAFETENSORS = "safetensors"
+    KERAS = "keras"
+    NPZ = "npz"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("fetch")(fetch_command)
+    app.command("import")(import_command)
+    app.command("convert")(convert_command)
+    cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
+    cache.command("list")(cache_list_command)
+    cache.command("verify")(cache_verify_command)
+    cache.command("prune")(cache_prune_command)
+    cache.command("path")(cache_path_command)
+    app.add_typer(cache, name="cache")
+
+
+def fetch_command(
+    handles: Annotated[
+        list[str] | None, typer.Argument(metavar="HANDLE...", help="Modules.", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every module of the catalogue (38 checkpoints).")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch again what is in the cache.")
+    ] = False,
+    repin: _Repin = False,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pin what is fetched in this file, made if need be.",
+            show_default="mobilenet-hub.lock in or above this folder, if there is one",
+        ),
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Download the weights of modules into the cache, convert and verify them."""
+    from mobilenet_hub.errors import WeightsError
+    from mobilenet_hub.weights import store
+    from mobilenet_hub.weights.download import terminal_progress
+
+    if bool(handles) == everything:
+        raise typer.BadParameter("name the modules, or say --all; one of the two")
+    entries, failed = [], 0
+    for module in _checkpoints(handles):
+        try:
+            with terminal_progress(module.checkpoint_name) as progress:
+                entries.append(
+                    store.fetch(module, force=force, repin=repin, lock=lock, progress=progress)
+                )
+        except WeightsError as error:
+            if handles and len(handles) == 1:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            failed += 1
+    _print_entries("in the cache", entries, as_json=as_json)
+    if failed:
+        typer.echo(f"{failed} could not be fetched", err=True)
+        raise typer.Exit(1)
+
+
+def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
+    """One module of each checkpoint, in the order they were named."""
+    from mobilenet_hub.catalog import find, modules
+
+    records = [find(handle) for handle in handles] if handles else list(modules().values())
+    return list({record.checkpoint_key: record for record in reversed(records)}.values())[::-1]
+
+
+def import_command(
+    file: Annotated[str, typer.Argument(help="A file, folder or archive with weights.")],
+    handle: _As = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Measure the statistics of folded batch norm on the photos in this folder, so "
+            "that the network can be trained further.",
+        ),
+    ] = None,
+    repin: _Repin = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Read weights in any format, and keep them in the cache as those of a module."""
+    from mobilenet_hub.importing import import_file
+
+    result = import_file(file, handle=handle, photos=calibrate, repin=repin)
+    if result.calibration is not None:
+        for path, reason in result.calibration.failures:
+            typer.echo(f"skipped {path}: {reason}", err=True)
+    if result.folded:
+        typer.echo(
+            f"{result.folded} layers have batch norm folded into them: exact for inference; "
+            f"--calibrate DIR makes them fit for training",
+            err=True,
+        )
+    _print_entries(f"now those of {result.module.handle}", [result.entry], as_json=as_json)
+
+
+def convert_command(
+    file: Annotated[str, typer.Argument(help="A file, folder or archive; or a module's handle.")],
+    to: Annotated[Format, typer.Option("--to", help="The format.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to.", show_default="the file's name, in this folder"
+        ),
+    ] = None,
+    handle: _As = None,
+) -> None:
+    """Write weights in another format."""
+    from mobilenet_hub.importing import convert_file
+
+    path, _ = convert_file(file, to.value, output=output, handle=handle)
+    typer.echo(path)
+
+
+def cache_list_command(as_json: _AsJson = False) -> None:
+    """What is in the cache, where it came from, and its sha256."""
+    from mobilenet_hub.weights.cache import Cache
+
+    cache = Cache()
+    _print_entries(str(cache.directory), cache.entries(), as_json=as_json)
+
+
+def cache_verify_command(as_json: _AsJson = False) -> None:
+    """Read everything in the cache and compare it with its sha256; exit code 1 if it differs."""
+    from mobilenet_hub.weights.cache import Cache
+
+    problems = Cache().verify()
+    if as_json:
+        print_json(problems)
+    else:
+        print_table(
+            f"{len(problems)} checkpoints",
+            [("checkpoint", "cyan"), ("", "")],
+            [[key, problem or "sound"] for key, problem in problems.items()],
+        )
+    if any(problems.values()):
+        raise typer.Exit(1)
+
+
+def cache_prune_command(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
+    ] = False,
+) -> None:
+    """Remove unfinished downloads, damaged entries, and what killed processes left behind."""
+    from mobilenet_hub.weights.cache import Cache
+
+    cache = Cache()
+    if everything:
+        for key in cache.verify():
+            cache.remove(key)
+            typer.echo(key)
+    for path in cache.prune():
+        typer.echo(path)
+
+
+def cache_path_command() -> None:
+    """Where the cache is (MOBILENET_HUB_CACHE_DIR)."""
+    from mobilenet_hub.weights.cache import default_directory
+
+    typer.echo(default_directory())
+
+
+def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_facts(entry) for entry in entries])
+        return
+    print_table(
+        f"{len(entries)} checkpoints {title}",
+        [
+            ("checkpoint", "cyan"), ("#MB", ""), ("logits", ""), ("batch norm", ""),
+            ("source", ""), ("licence", ""), ("sha256", "green"),
+        ],
+        [
+            [
+                entry.key,
+                f"{entry.size / 1e6:.1f}",
+                "yes" if entry.has_logits else "no",
+                entry.metadata.get("batch_norm", "unfolded"),
+                entry.metadata.get("source", ""),
+                entry.metadata.get("license", "not stated"),
+                entry.sha256,
+            ]
+            for entry in entries
+        ],
+    )  # fmt: skip
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    from mobilenet_hub.weights.cache import Cache
+
+    return {
+        "checkpoint": entry.key,
+        "path": str(Cache().path(entry)),
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "has_logits": entry.has_logits,
+        **entry.metadata,
+    }
