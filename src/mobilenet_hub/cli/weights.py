@@ -94,11 +94,12 @@ def fetch_command(
 
 
 def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
-    """One module of each checkpoint, in the order they were named."""
+    """One module of each checkpoint, in the order they were named; all of them for None."""
     from mobilenet_hub.catalog import find, modules
 
-    records = [find(handle) for handle in handles] if handles else list(modules().values())
-    return list({record.checkpoint_key: record for record in reversed(records)}.values())[::-1]
+    everything = (record for record in modules().values() if record.collection == "imagenet")
+    records = [find(handle) for handle in handles] if handles else everything
+    return list({record.checkpoint_key: record for record in records}.values())
 
 
 def import_command(
