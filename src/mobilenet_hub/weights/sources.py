@@ -78,10 +78,13 @@ def remote_sources(info: ModuleInfo) -> list[Source]:
 
 
 def kaggle_handle(info: ModuleInfo) -> str:
-    """The classification module of a checkpoint on Kaggle Models: it holds all its variables."""
+    """The classification module of a checkpoint on Kaggle Models: it holds all its variables.
+
+    Version 2 there is version 5 of tfhub.dev.
+    """
     family = info.family.replace("_", "-")
     multiplier, size = info.checkpoint_key.split("_")[2:]
-    return f"google/{family}/tensorFlow2/{multiplier}-{size}-classification"
+    return f"google/{family}/tensorFlow2/{multiplier}-{size}-classification/2"
 
 
 def local_sources(info: ModuleInfo) -> Iterator[Source]:
