@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def classify_command(
     paths: choices.Paths,
     module: Annotated[
-        str, typer.Option(metavar="HANDLE", help="A classification module.")
+        str,
+        typer.Option(
+            "--module", "-m", metavar="HANDLE_OR_PATH", help="What classifies: has logits."
+        ),
     ] = "google/imagenet/mobilenet_v2_140_224/classification/5",
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels per image.")] = 5,
     crop: choices.Crop = choices.CropChoice.CENTER,

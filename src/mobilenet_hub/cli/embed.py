@@ -180,7 +180,7 @@ def embed_command(
     from mobilenet_hub.module import Module
     from mobilenet_hub.pipeline.compute import Settings
     from mobilenet_hub.pipeline.job import embed_to
-    from mobilenet_hub.pipeline.progress import Counts, make_progress
+    from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.pipeline.sources import SourceOptions, open_words
 
     options = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
@@ -204,14 +204,13 @@ def embed_command(
     loaded = Module(module)
     shown = make_progress(progress.value, source.count if share == (0, 1) else lambda: None)
     start = time.monotonic()
-    summary = None
     try:
         summary = embed_to(
             output, source, loaded, settings, dtype=dtype.value, part_items=part_items,
             shard=share, restart=restart, threads=threads, progress=shown, runner=runner,
         )  # fmt: skip
     finally:
-        shown.close(summary.counts if summary else Counts())
+        shown.close()
     _report(summary, time.monotonic() - start, as_json=as_json)
     _exit(summary, strict)
 

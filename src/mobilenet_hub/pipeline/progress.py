@@ -40,8 +40,8 @@ class Progress(Protocol):
     def update(self, counts: Counts) -> None:
         """Show the counts as they are now."""
 
-    def close(self, counts: Counts) -> None:
-        """The run has ended."""
+    def close(self) -> None:
+        """The run has ended, well or not: show the last counts."""
 
 
 def make_progress(
@@ -81,7 +81,7 @@ class _Nothing:
     def update(self, counts: Counts) -> None:
         """Nothing."""
 
-    def close(self, counts: Counts) -> None:
+    def close(self) -> None:
         """Nothing."""
 
 
@@ -92,15 +92,17 @@ class _JsonLines:
         self._total = total
         self._stream = stream
         self._start = self._last = time.monotonic()
+        self._counts = Counts()
 
     def update(self, counts: Counts) -> None:
         """Print a line if it is time."""
+        self._counts = counts
         if time.monotonic() - self._last >= JSON_PERIOD_SECONDS:
             self._print(counts)
 
-    def close(self, counts: Counts) -> None:
+    def close(self) -> None:
         """Print the last line."""
-        self._print(counts)
+        self._print(self._counts)
 
     def _print(self, counts: Counts) -> None:
         self._last = time.monotonic()
@@ -166,7 +168,6 @@ class _Bar:
             errors=f"{counts.failed} failed" if counts.failed else "",
         )
 
-    def close(self, counts: Counts) -> None:
+    def close(self) -> None:
         """Leave the last state on the screen."""
-        self.update(counts)
         self._bar.stop()

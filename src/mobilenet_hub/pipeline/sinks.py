@@ -179,6 +179,9 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
         first = next(batches, None)
         if first is None:
             return
+        missing = {*(columns or ("id", "embedding"))} - {*first.schema.names}
+        if missing:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
         yield from itertools.chain((first,), batches)
     except (pa.ArrowException, KeyError, FileNotFoundError, ValueError) as error:
         raise DatasetError(

@@ -1,0 +1,370 @@
+"""Datasets on disk: what is in them, and that a second run does only what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mobilenet_hub as hub
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.pipeline import embed, job, manifest
+from mobilenet_hub.pipeline.compute import Settings
+from mobilenet_hub.pipeline.digests import DigestSet, digest
+from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.pipeline.sinks import read_rows
+from mobilenet_hub.pipeline.sources import open_sources
+from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
+
+FILES = ["out", "out.parquet", "out.csv", "out.npy", "out.lance"]
+
+
+@pytest.fixture(scope="module")
+def module():
+    return hub.Module(SMALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "photos", 10)
+    return tmp_path
+
+
+def write(output, module, source="photos", *, part_items=4, settings=None, **options):
+    settings = settings or Settings(size=SIZE)
+    return job.embed_to(
+        output, open_sources(source), module, settings, part_items=part_items, **options
+    )
+
+
+def read(output):
+    """Ids to embeddings; fails where an id occurs twice."""
+    rows = {}
+    for batch in read_rows(output, ["id", "embedding"]):
+        for row in batch.to_pylist():
+            assert row["id"] not in rows
+            rows[row["id"]] = np.float32(row["embedding"])
+    return rows
+
+
+def errors(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def expected(module, source="photos"):
+    return {r.id: r.embedding for r in embed(source, module, size=SIZE) if r.ok}
+
+
+def assert_rows(found, wanted):
+    assert list(found) == list(wanted)
+    for identity, embedding in wanted.items():
+        np.testing.assert_array_equal(found[identity], embedding)
+
+
+def skip_without(output):
+    if str(output).endswith(".lance"):
+        pytest.importorskip("lance")
+
+
+# What is in them
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_every_output_holds_every_row_exactly(folder, module, output):
+    skip_without(output)
+    (folder / "photos" / "0003.jpg").write_bytes(b"no image")
+    summary = write(folder / output, module)
+    assert_rows(read(folder / output), expected(module))
+    assert (summary.counts.done, summary.counts.failed, summary.rows) == (9, 1, 9)
+    (line,) = errors(summary.errors)
+    assert (line["id"], line["stage"]) == ("photos/0003.jpg", "decode")
+    assert "not a JPEG" in line["reason"]
+
+
+def test_a_dataset_is_parts_of_so_many_items(folder, module):
+    write(folder / "out", module)
+    parts = sorted(path.name for path in (folder / "out").glob("*.parquet"))
+    assert parts == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    schema = pq.read_schema(folder / "out" / parts[0])
+    assert schema.field("embedding").type == pa.list_(pa.float32(), 256)
+    made = json.loads(schema.metadata[b"mobilenet_hub"])
+    assert made["handle"] == SMALL
+    assert made["weights_sha256"] == module.weights.sha256
+    assert (made["crop"], made["height"], made["library_version"]) == (
+        "center",
+        32,
+        hub.__version__,
+    )
+    compression = pq.read_metadata(folder / "out" / parts[0]).row_group(0).column(1).compression
+    assert compression == "ZSTD"
+
+
+def test_pyarrow_and_pandas_read_the_folder_as_it_is(folder, module):
+    (folder / "photos" / "0003.jpg").write_bytes(b"no image")
+    write(folder / "out", module)
+    assert pq.read_table(folder / "out").num_rows == 9
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(folder / "out")
+    assert list(frame.columns) == ["id", "embedding"]
+    assert np.stack(frame["embedding"]).shape == (9, 256)
+
+
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_rows_may_carry_labels_sizes_and_hashes(folder, output):
+    settings = Settings(labels=2, size=SIZE, dimensions=True, content_hash=True)
+    write(folder / output, hub.Module(SMALL_CLASSIFIER), settings=settings)
+    row = next(read_rows(folder / output)).to_pylist()[0]
+    assert (row["id"], row["width"], row["height"]) == ("photos/0000.jpg", 48, 40)
+    names = hub.imagenet_labels()
+    assert [names[index] for index in row["label_indices"]] == row["labels"]
+    assert row["scores"][0] > row["scores"][1] > 0
+    assert len(row["sha256"]) == 64
+
+
+@pytest.mark.parametrize("output", ["out", "out.parquet", "out.npy", "out.csv"])
+def test_float16_halves_the_vectors(folder, module, output):
+    write(folder / output, module, dtype="float16")
+    for identity, embedding in expected(module).items():
+        np.testing.assert_allclose(read(folder / output)[identity], embedding, rtol=1e-3, atol=1e-4)
+    if output == "out.npy":
+        assert np.load(folder / output).dtype == np.float16
+    if output == "out":
+        kind = pq.read_schema(folder / "out" / "part-00000.parquet").field("embedding").type
+        assert kind == pa.list_(pa.float16(), 256)
+
+
+def test_a_npy_file_is_an_array_and_a_text_file_of_ids(folder, module):
+    write(folder / "out.npy", module)
+    ids = (folder / "out.ids.txt").read_text().splitlines()
+    assert ids == list(expected(module))
+    assert np.load(folder / "out.npy").shape == (10, 256)
+
+
+def test_a_npy_file_refuses_what_it_cannot_hold(folder, module):
+    with pytest.raises(InputError, match="embeddings alone"):
+        write(folder / "out.npy", module, settings=Settings(size=SIZE, dimensions=True))
+
+
+def test_an_output_in_a_missing_folder_is_refused(folder, module):
+    with pytest.raises(InputError, match="folder must exist"):
+        write(folder / "none" / "out.npy", module)
+
+
+def test_items_named_twice_have_one_row(folder, module):
+    summary = write(folder / "out", module, ["photos", "photos/0002.jpg"])
+    assert (summary.duplicates, summary.rows) == (1, 10)
+    assert_rows(read(folder / "out"), expected(module))
+
+
+def test_a_folder_that_is_something_else_is_left_alone(folder, module):
+    for restart in (False, True):
+        with pytest.raises(DatasetError, match="not a dataset"):
+            write(folder / "photos", module, restart=restart)
+    assert len(list((folder / "photos").iterdir())) == 10
+
+
+def test_a_failing_part_without_rows_counts(folder, module):
+    values = [(str(i), b"no image") for i in range(4)] + [("last", encoded(1))]
+    summary = write(folder / "out", module, values)
+    assert (summary.rows, summary.failures) == (1, 4)
+    assert write(folder / "out", module, values).counts.skipped == 5
+
+
+# Runs again
+
+
+def test_the_same_command_again_computes_nothing(folder, module):
+    for output in FILES:
+        skip_without(output)
+        write(folder / output, module)
+        rows = folder / output / "part-00000.parquet" if output == "out" else folder / output
+        before = rows.stat().st_mtime_ns
+        summary = write(folder / output, module)
+        assert (summary.counts.done, summary.counts.skipped, summary.rows) == (0, 10, 10)
+        assert rows.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_only_what_is_new_changed_or_could_not_be_read_is_computed(folder, module, output):
+    skip_without(output)
+    photos = folder / "photos"
+    (photos / "0001.jpg").write_bytes(b"no image")
+    (photos / "0002.jpg").rename(folder / "away.jpg")
+    (photos / "0002.jpg").symlink_to(folder / "away2.jpg")  # cannot be read
+    first = write(folder / output, module)
+    assert (first.counts.done, first.counts.failed) == (8, 2)
+    (folder / "away.jpg").rename(folder / "away2.jpg")  # now it can
+    (photos / "0005.jpg").write_bytes(encoded(105))
+    (photos / "0006.jpg").write_bytes(b"broken since")
+    (photos / "0077.jpg").write_bytes(encoded(77))
+    second = write(folder / output, module)
+    assert (second.counts.done, second.counts.failed, second.counts.skipped) == (3, 1, 7)
+    wanted = expected(module)
+    found = read(folder / output)
+    assert sorted(found) == sorted(wanted)
+    for identity, embedding in wanted.items():
+        np.testing.assert_array_equal(found[identity], embedding)
+    listed = {line["id"] for line in errors(second.errors)}
+    assert listed == {"photos/0001.jpg", "photos/0006.jpg"}
+    assert (second.rows, second.failures) == (9, 2)
+    third = write(folder / output, module)
+    assert (third.counts.done, third.counts.failed, third.counts.skipped) == (0, 0, 11)
+
+
+def test_a_touched_file_is_computed_again_unless_told_by_content(folder, module):
+    hashed = Settings(size=SIZE, content_hash=True)
+    write(folder / "stamps", module)
+    write(folder / "hashes", module, settings=hashed)
+    os.utime(folder / "photos" / "0004.jpg", ns=(1, 1))
+    assert write(folder / "stamps", module).counts.done == 1
+    assert write(folder / "hashes", module, settings=hashed).counts.done == 0
+    data = (folder / "photos" / "0005.jpg").read_bytes()
+    other = encoded(99)
+    assert len(other) != len(data)
+    (folder / "photos" / "0004.jpg").write_bytes(other)
+    os.utime(folder / "photos" / "0004.jpg", ns=(1, 1))
+    assert write(folder / "hashes", module, settings=hashed).counts.done == 1
+
+
+def test_rows_of_items_that_are_not_named_any_more_stay(folder, module):
+    write(folder / "out", module)
+    write_pictures(folder / "more", 3, start=50)
+    assert write(folder / "out", module, "more").rows == 13
+
+
+def test_other_settings_are_refused_and_named(folder, module):
+    write(folder / "out", module)
+    with pytest.raises(DatasetError, match=r"crop 'center'.*--restart.*Received: crop 'none'"):
+        write(folder / "out", module, settings=Settings(size=SIZE, crop="none"))
+    other = hub.Module(SMALL, weights="random")
+    with pytest.raises(DatasetError, match="weights_sha256"):
+        write(folder / "out", other)
+    with pytest.raises(DatasetError, match="shards 1.*Received: shards 2"):
+        write(folder / "out", module, shard=(0, 2))
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_restart_begins_anew(folder, module, output):
+    skip_without(output)
+    write(folder / output, module)
+    settings = Settings(size=SIZE, normalize="l2")
+    write_pictures(folder / "photos", 2, start=20)
+    summary = write(folder / output, module, "photos/000[1-3].jpg", settings=settings, restart=True)
+    assert (summary.counts.done, summary.counts.skipped, summary.rows) == (3, 0, 3)
+    found = read(folder / output)
+    assert len(found) == 3
+    assert all(np.linalg.norm(row) == pytest.approx(1, abs=1e-5) for row in found.values())
+
+
+def test_two_runs_do_not_write_to_one_dataset(folder, module):
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow():
+        yield "first", encoded(0)
+        entered.set()
+        leave.wait(60)
+
+    thread = threading.Thread(target=write, args=(folder / "out", module, slow()))
+    thread.start()
+    entered.wait(60)
+    try:
+        with pytest.raises(DatasetError, match="another run"):
+            write(folder / "out", module)
+    finally:
+        leave.set()
+        thread.join()
+    assert list(read(folder / "out")) == ["first"]
+
+
+def test_a_file_that_was_replaced_by_another_is_made_anew(folder, module):
+    write(folder / "out.parquet", module)
+    pq.write_table(pa.table({"id": ["other"]}), folder / "out.parquet")
+    assert write(folder / "out.parquet", module).counts.done == 10
+    assert_rows(read(folder / "out.parquet"), expected(module))
+
+
+def test_a_part_that_lost_its_rows_is_made_again(folder, module):
+    write(folder / "out", module)
+    (folder / "out" / "part-00001.parquet").unlink()
+    assert write(folder / "out", module).counts.done == 4
+    found, wanted = read(folder / "out"), expected(module)
+    assert sorted(found) == sorted(wanted)
+
+
+def test_damaged_settings_are_refused(folder, module):
+    write(folder / "out", module)
+    (folder / "out" / manifest.FOLDER / manifest.SETTINGS).write_text("{")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        write(folder / "out", module)
+    assert write(folder / "out", module, restart=True).rows == 10
+
+
+# Shards
+
+
+def test_shards_share_a_folder_and_together_make_the_whole(folder, module):
+    for index in (2, 0, 1):
+        write(folder / "out", module, shard=(index, 3), part_items=2)
+    found, wanted = read(folder / "out"), expected(module)
+    assert sorted(found) == sorted(wanted)
+    for identity, embedding in wanted.items():
+        np.testing.assert_array_equal(found[identity], embedding)
+
+
+def test_shards_made_apart_are_merged_by_copying(folder, module):
+    import shutil
+
+    (folder / "photos" / "0003.jpg").write_bytes(b"no image")
+    for index in range(3):
+        write(folder / f"out{index}", module, shard=(index, 3))
+        shutil.copytree(folder / f"out{index}", folder / "merged", dirs_exist_ok=True)
+    assert sorted(read(folder / "merged")) == sorted(expected(module))
+    lists = list((folder / "merged").glob("_errors-*-of-00003.jsonl"))
+    assert len(lists) == 3
+    assert [line["id"] for path in lists for line in errors(path)] == ["photos/0003.jpg"]
+    assert write(folder / "merged", module, shard=(1, 3)).counts.done == 0
+
+
+def test_a_shard_needs_a_folder(folder, module):
+    with pytest.raises(InputError, match="a shard needs a folder"):
+        write(folder / "out.parquet", module, shard=(0, 2))
+
+
+# Reading back
+
+
+def test_what_holds_no_embeddings_is_refused(folder):
+    (folder / "empty").mkdir()
+    (folder / "text.csv").write_text("a,b\n1,2\n")
+    np.save(folder / "cube.npy", np.zeros((2, 2, 2)))
+    pq.write_table(pa.table({"x": [1]}), folder / "other.parquet")
+    for name in ("empty", "text.csv", "cube.npy", "other.parquet", "nowhere.parquet"):
+        with pytest.raises(DatasetError, match="expected a dataset of embeddings"):
+            list(read_rows(folder / name, ["id", "embedding"]))
+
+
+@given(st.lists(st.integers(0, 30_000), max_size=200), st.integers(1, 20_000))
+def test_a_digest_set_is_a_set(values, many):
+    digests = DigestSet(digest("many", i) for i in range(0, many, 100))
+    added = set()
+    for value in values:
+        assert digests.add(digest(value)) == (value not in added)
+        added.add(value)
+    assert all(digest(value) in digests for value in added)
+    assert digest("never") not in digests
+    assert len(digests) == len(added) + len(range(0, many, 100))
+
+
+def test_a_large_digest_set_still_knows_its_members():
+    digests = DigestSet(digest(i) for i in range(30_000))
+    assert len(digests) == 30_000
+    assert all(digest(i) in digests for i in range(0, 30_000, 37))
+    assert not any(digest(i) in digests for i in range(30_000, 31_000))
