@@ -105,8 +105,8 @@ def test_changed_settings_are_one_line_on_standard_error(folder):
 def test_all_options_of_a_row_arrive(folder):
     done = run(
         "photos", "-o", "out", "-m", SMALL_CLASSIFIER, "--size", "32x40", "--labels", "3",
-        "--dtype", "float16", "--dimensions", "--content-hash", "--normalize", "l2", "--crop", "pad",
-        "--part-items", "2", "--shard", "0/1", "--threads", "1",
+        "--dtype", "float16", "--dimensions", "--content-hash", "--normalize", "l2",
+        "--crop", "pad", "--part-items", "2", "--shard", "0/1", "--threads", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = pq.read_table("out")

@@ -247,7 +247,7 @@ def test_other_settings_are_refused_and_named(folder, module):
     other = hub.Module(SMALL, weights="random")
     with pytest.raises(DatasetError, match="weights_sha256"):
         write(folder / "out", other)
-    with pytest.raises(DatasetError, match="shards 1.*Received: shards 2"):
+    with pytest.raises(DatasetError, match=r"shards 1.*Received: shards 2"):
         write(folder / "out", module, shard=(0, 2))
 
 
