@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
     from mobilenet_hub.images import Preprocessing, load_image
+    from mobilenet_hub.keras.layer import KerasLayer
+    from mobilenet_hub.keras.reusable import load
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
     from mobilenet_hub.pipeline.api import classify, embed
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # Public name: (module, name there).
 _EXPORTS = {
+    "KerasLayer": ("keras.layer", "KerasLayer"),
     "MobileNetHubError": ("errors", "MobileNetHubError"),
     "Module": ("module", "Module"),
     "ModuleInfo": ("catalog", "ModuleInfo"),
@@ -38,11 +41,13 @@ _EXPORTS = {
     "get_num_image_channels": ("module", "get_num_image_channels"),
     "imagenet_labels": ("labels", "imagenet_labels"),
     "list_modules": ("catalog", "modules"),
+    "load": ("keras.reusable", "load"),
     "load_image": ("images", "load_image"),
     "resolve": ("weights.store", "resolve"),
 }
 
 __all__ = [
+    "KerasLayer",
     "MobileNetHubError",
     "Module",
     "ModuleInfo",
@@ -55,6 +60,7 @@ __all__ = [
     "get_num_image_channels",
     "imagenet_labels",
     "list_modules",
+    "load",
     "load_image",
     "resolve",
 ]

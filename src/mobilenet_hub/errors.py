@@ -179,3 +179,7 @@ class MissingExtraError(MobileNetHubError, ImportError):
 
 class MissingBackendError(MobileNetHubError, ImportError):
     """Keras is installed, but not the backend it is asked to run on."""
+
+
+class KerasLayerError(MobileNetHubError, ValueError):
+    """Arguments of a `KerasLayer` that contradict each other, or what its module computes."""

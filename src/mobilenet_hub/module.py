@@ -8,51 +8,36 @@ no session.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.arrays import as_images
 from mobilenet_hub.catalog import ModuleInfo, Task
-from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError
+from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.runtime import EngineName, GraphSpec, Precision, Runner, Session, make_engine
+from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.random import random_weights
-from mobilenet_hub.weights.readers import read
-from mobilenet_hub.weights.store import handle_or_path, load_weights, locate
+from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+from mobilenet_hub.weights.store import handle_or_path, locate
 
 Outputs = dict[str, NDArray[np.float32]]
-_SIGNATURE_TASK: Mapping[str, Task] = {
-    "image_feature_vector": "feature_vector",
-    "image_classification": "classification",
-}
-_BN_HPARAMS = "_with_bn_hparams"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """An input or output of a signature, with the accessors of `tensorflow_hub`'s tensor info.
+@runtime_checkable
+class Trained(Protocol):
+    """Something whose weights may change: a module in training, a `KerasLayer`, a `hub.load`."""
 
-    Attributes:
-        dtype: of the tensor.
-        shape: with None for sizes that may vary.
-    """
+    info: ModuleInfo
 
-    dtype: np.dtype[Any]
-    shape: tuple[int | None, ...]
+    def current_weights(self) -> Weights:
+        """The weights as they are now; the same object as last time if they did not change."""
 
-    def get_shape(self) -> tuple[int | None, ...]:
-        """The shape."""
-        return self.shape
 
-    @property
-    def is_sparse(self) -> bool:
-        """Never: all are dense."""
-        return False
+Spec = str | PathLike[str] | ModuleInfo | Trained
 
 
 class Module:
@@ -68,10 +53,12 @@ class Module:
 
     Args:
         spec: a handle (see `hub.list_modules`), or the path of a file, folder or archive with
-            weights in any format this library reads.
-        trainable: must be False here; training comes with the Keras wing.
+            weights in any format this library reads; or something in training (`Trained`), whose
+            weights each call then takes as they are.
+        trainable: with it, or with the tag `train`, this makes a `TrainingModule` (extra
+            `[keras]`), on tensors of Keras's backend.
         name: kept for compatibility; names nothing but the repr.
-        tags: the graph variant: none for inference.
+        tags: the graph variant: none for inference, `{"train"}` for batch norm in training mode.
         weights: weights to use instead of the published ones: as they are, as the path of a file
             (where the file does not say which module's it holds), or `"random"`.
         engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
@@ -87,29 +74,41 @@ class Module:
         TagsError: there is no such graph variant.
     """
 
+    def __new__(
+        cls,
+        spec: Any,
+        trainable: bool = False,
+        name: str = "module",
+        tags: Collection[str] | None = None,
+        **options: Any,
+    ) -> Module:
+        """Training has a class of its own, in the Keras wing."""
+        if cls is Module and (trainable or checked_tags(tags)):
+            from mobilenet_hub.keras.training_module import TrainingModule
+
+            return super().__new__(TrainingModule)
+        return super().__new__(cls)
+
     def __init__(
         self,
-        spec: str | PathLike[str] | ModuleInfo,
+        spec: Spec,
         trainable: bool = False,
         name: str = "module",
         tags: Collection[str] | None = None,
         *,
-        weights: Weights | str | PathLike[str] | None = None,
+        weights: WeightsLike = None,
         engine: EngineName = "openvino",
         precision: Precision = "float32",
         threads: int | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
-        self.info, found = _locate(spec)
+        self.info, found = located(spec)
         self.name = name
-        _refuse_training(trainable, tags)
-        self.weights = self._resolve(found if weights is None else weights)
+        self._trained = spec if isinstance(spec, Trained) and weights is None else None
         self._engine = make_engine(
             engine, precision=precision, threads=threads, providers=providers
         )
-        self._runners: dict[Task, Runner] = {
-            task: Runner(self._builder(task), self._engine) for task in self._tasks()
-        }
+        self._set_weights(choose_weights(self.info, found if weights is None else weights))
 
     def __call__(
         self,
@@ -142,12 +141,13 @@ class Module:
         """
         if _sentinel is not None:
             raise TypeError("pass signature and as_dict by keyword")
-        task = self._signature_task(signature)
-        images = as_images(
-            self._unpack(inputs, signature), self._size, fixed_size=self.info.fixed_size
-        )
-        names = self._select(outputs, signature) if as_dict else ("default",)
-        return self._compute(task, images, names) if as_dict else self._default(task, images)
+        self._follow_training()
+        task = self._signatures.task(signature)
+        images, _ = self._signatures.unpack(inputs, signature)  # momentum: nothing in inference
+        images = as_images(images, self._size, fixed_size=self.info.fixed_size)
+        names = self._signatures.select(outputs, signature) if as_dict else ("default",)
+        computed = self._compute(task, images, names)
+        return computed if as_dict else computed["default"]
 
     def session(
         self,
@@ -167,9 +167,11 @@ class Module:
             SignatureError: the module does not compute that task.
             InputError: another size than the fixed one.
         """
+        self._follow_training()
         task = task or self.info.task
         if task not in self._runners:
-            raise SignatureError(f"{self.info.handle} computes {self._tasks()}. Received: {task!r}")
+            tasks = self._signatures.tasks
+            raise SignatureError(f"{self.info.handle} computes {tasks}. Received: {task!r}")
         size = size or self._size
         if self.info.fixed_size and size != self._size:
             raise InputError(f"input size is fixed to {self._size}. Received: {size}")
@@ -177,10 +179,7 @@ class Module:
 
     def get_signature_names(self) -> list[str]:
         """Names of the module's signatures."""
-        names = ["default", *(n for n, task in _SIGNATURE_TASK.items() if task in self._tasks())]
-        if self.info.configurable_momentum:
-            names += [f"{name}{_BN_HPARAMS}" for name in names[1:]]
-        return sorted(names)
+        return self._signatures.names
 
     def get_input_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
         """Describes the inputs of a signature.
@@ -188,12 +187,7 @@ class Module:
         Raises:
             SignatureError: unknown signature.
         """
-        self._signature_task(signature)
-        height, width = self._size if self.info.fixed_size else (None, None)
-        infos = {"images": TensorInfo(np.dtype(np.float32), (None, height, width, 3))}
-        if signature is not None and signature.endswith(_BN_HPARAMS):
-            infos["batch_norm_momentum"] = TensorInfo(np.dtype(np.float32), ())
-        return infos
+        return self._signatures.inputs(signature)
 
     def get_output_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
         """Describes the outputs of a signature: `default`, and the endpoints for `as_dict=True`.
@@ -201,23 +195,21 @@ class Module:
         Raises:
             SignatureError: unknown signature.
         """
-        task = self._signature_task(signature)
-        net = self.weights.network
-        channels = net.num_features if task == "feature_vector" else net.num_classes
-        float32 = np.dtype(np.float32)
-        infos = {"default": TensorInfo(float32, (None, channels))}
-        for endpoint, (height, width, depth) in net.endpoint_shapes(*self._size).items():
-            size = (height, width) if self.info.fixed_size else (None, None)
-            infos[f"{net.scope}/{endpoint}"] = TensorInfo(float32, (None, *size, depth))
-        return infos
+        return self._signatures.outputs(signature)
 
     @property
-    def variable_map(self) -> Mapping[str, NDArray[np.float32]]:
-        """Variables by their TF-Slim name."""
+    def weights(self) -> Weights:
+        """The weights that the next call computes with."""
+        self._follow_training()
+        return self._weights
+
+    @property
+    def variable_map(self) -> Mapping[str, Any]:
+        """Variables by their TF-Slim name: here, float32 arrays."""
         return self.weights.tensors
 
     @property
-    def variables(self) -> list[NDArray[np.float32]]:
+    def variables(self) -> list[Any]:
         """Variables, sorted by name as in `tensorflow_hub`."""
         return [value for _, value in sorted(self.variable_map.items())]
 
@@ -231,25 +223,30 @@ class Module:
     def _size(self) -> tuple[int, int]:
         return (self.info.image_size, self.info.image_size)
 
-    def _tasks(self) -> tuple[Task, ...]:
-        both = self.info.task == "classification"
-        return ("classification", "feature_vector") if both else ("feature_vector",)
+    @property
+    def _signatures(self) -> Signatures:
+        return Signatures(self.info, self._weights.network)
 
-    def _resolve(self, weights: Weights | str | PathLike[str] | None) -> Weights:
-        if weights is None:
-            return load_weights(self.info)
-        if isinstance(weights, str) and weights == "random":
-            return random_weights(self.info.network, logits=self.info.task == "classification")
-        if isinstance(weights, str | PathLike):
-            return read(weights, handle=self.info.handle)
-        if not isinstance(weights, Weights):
-            raise TypeError(f"weights must be Weights, a path or 'random'. Received: {weights!r}")
-        return weights
+    def _set_weights(self, weights: Weights) -> None:
+        self._weights = weights
+        self._runners: dict[Task, Runner] = {
+            task: Runner(self._builder(task), self._engine) for task in self._signatures.tasks
+        }
+
+    def _follow_training(self) -> None:
+        """Take the weights as they are now, if somebody trains them."""
+        if self._trained is None:
+            return
+        weights = self._trained.current_weights()
+        if weights is not self._weights:
+            self._set_weights(weights)
 
     def _builder(self, task: Task) -> Any:
+        weights = self._weights
+
         def build(spec: GraphSpec) -> bytes:
             model = build_graph(
-                self.weights,
+                weights,
                 task,
                 endpoints=spec.endpoints,
                 input_dtype=spec.input_dtype,
@@ -259,52 +256,9 @@ class Module:
 
         return build
 
-    def _signature_task(self, signature: str | None) -> Task:
-        if signature is None or signature == "default":
-            return self.info.task
-        if signature not in self.get_signature_names():
-            raise SignatureError(
-                f"Unknown signature {signature} in {self.info.handle} "
-                f"(available signatures: {self.get_signature_names()}). Received: {signature!r}"
-            )
-        return _SIGNATURE_TASK[signature.removesuffix(_BN_HPARAMS)]
-
-    def _unpack(self, inputs: Any, signature: str | None) -> Any:
-        """The images of a call; a momentum is checked, and changes nothing in inference."""
-        if not isinstance(inputs, Mapping):
-            if signature is not None and signature.endswith(_BN_HPARAMS):
-                raise InputError(
-                    f"signature {signature} takes dict(images=..., batch_norm_momentum=...). "
-                    f"Received: {type(inputs).__name__}"
-                )
-            return inputs
-        expected = self.get_input_info_dict(signature)
-        if set(inputs) != set(expected):
-            raise InputError(
-                f"expected the inputs {sorted(expected)}. Received: {sorted(map(str, inputs))}"
-            )
-        momentum = inputs.get("batch_norm_momentum", 0.0)
-        if not 0.0 <= float(momentum) <= 1.0:
-            raise InputError(f"batch_norm_momentum must be in [0,1]. Received: {momentum!r}")
-        return inputs["images"]
-
-    def _select(self, outputs: Iterable[str] | None, signature: str | None) -> tuple[str, ...]:
-        known = self.get_output_info_dict(signature)
-        names = tuple(known if outputs is None else outputs)
-        for name in names:
-            if name not in known:
-                raise OutputError(
-                    f"There is no output named {name!r}. Signature {signature or 'default'} has: "
-                    f"{', '.join(known)}. Received: {name!r}"
-                )
-        return names
-
-    def _default(self, task: Task, images: Any) -> NDArray[np.float32]:
-        return self._compute(task, images, ("default",))["default"]
-
     def _compute(self, task: Task, images: Any, names: tuple[str, ...]) -> Outputs:
         """Named outputs of a batch; endpoints that are the same value share one array."""
-        net = self.weights.network
+        net = self._weights.network
         layers = {n: net.endpoints[n.partition("/")[2]] for n in names if n != "default"}
         first_name = {layer.scope: name for name, layer in reversed(layers.items())}
         if len(images) == 0:
@@ -316,7 +270,7 @@ class Module:
         }
 
     def _empty(self, name: str, task: Task, images: Any) -> NDArray[np.float32]:
-        net = self.weights.network
+        net = self._weights.network
         if name == "default":
             channels = net.num_features if task == "feature_vector" else net.num_classes
             return np.empty((0, channels), np.float32)
@@ -324,22 +278,8 @@ class Module:
         return np.empty((0, *shapes[name.partition("/")[2]]), np.float32)
 
 
-def _refuse_training(trainable: bool, tags: Collection[str] | None) -> None:
-    wanted = sorted(set(tags or ()))
-    if wanted and wanted != ["train"]:
-        raise TagsError(
-            f"No such graph variant: tags={wanted}. Expected no tags (inference) or {{'train'}}. "
-            f"Received: {wanted}"
-        )
-    if wanted or trainable:
-        raise NotImplementedError(
-            "Training is not available in this version; use tags=None and trainable=False for "
-            f"inference. Received: trainable={trainable}, tags={wanted}"
-        )
-
-
 def get_expected_image_size(
-    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None = None
+    module_or_spec: Module | Spec, signature: str | None = None
 ) -> list[int]:
     """Height and width, in pixels, of the images a module expects (or has as its default).
 
@@ -350,24 +290,27 @@ def get_expected_image_size(
     return [info.image_size, info.image_size]
 
 
-def get_num_image_channels(
-    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None = None
-) -> int:
+def get_num_image_channels(module_or_spec: Module | Spec, signature: str | None = None) -> int:
     """Number of channels of the images a module expects: 3."""
     _info(module_or_spec, signature)
     return 3
 
 
-def _info(
-    module_or_spec: Module | ModuleInfo | str | PathLike[str], signature: str | None
-) -> ModuleInfo:
+def _info(module_or_spec: Module | Spec, signature: str | None) -> ModuleInfo:
     if isinstance(module_or_spec, Module):
         module_or_spec.get_input_info_dict(signature)
         return module_or_spec.info
-    return _locate(module_or_spec)[0]
+    return located(module_or_spec)[0]
 
 
-def _locate(spec: str | PathLike[str] | ModuleInfo) -> tuple[ModuleInfo, Weights | None]:
-    """The module that is meant; of a path, the weights too, which say what it is."""
+def located(spec: Spec) -> tuple[ModuleInfo, Weights | None]:
+    """The module that is meant; of a path or of something in training, the weights too.
+
+    Raises:
+        UnknownHandleError: neither a module nor a path.
+        AmbiguousModuleError, WeightsError: as `Module`.
+    """
+    if isinstance(spec, Trained):
+        return spec.info, spec.current_weights()
     target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
     return (target, None) if isinstance(target, ModuleInfo) else locate(target)

@@ -26,6 +26,16 @@ except ModuleNotFoundError as error:
 
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm
 from mobilenet_hub.keras.canonical import assign_weights, to_weights
+from mobilenet_hub.keras.layer import KerasLayer
 from mobilenet_hub.keras.model import endpoints, model
+from mobilenet_hub.keras.reusable import load
 
-__all__ = ["FusedBatchNorm", "assign_weights", "endpoints", "model", "to_weights"]
+__all__ = [
+    "FusedBatchNorm",
+    "KerasLayer",
+    "assign_weights",
+    "endpoints",
+    "load",
+    "model",
+    "to_weights",
+]

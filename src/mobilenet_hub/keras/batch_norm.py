@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from mobilenet_hub.keras import ops
+from mobilenet_hub.keras.naming import load_by_name, save_by_name
 from mobilenet_hub.networks import BATCH_NORM_EPSILON
 
 
@@ -53,9 +54,8 @@ class FusedBatchNorm(keras.layers.Layer):
         self.epsilon = epsilon
         self.axis = axis
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create gamma, beta, moving_mean and moving_variance, float32 [channels], as identity."""
-
         channels = input_shape[self.axis]
 
         def variable(name: str, initial: float, **kwargs: Any) -> keras.Variable:
@@ -102,6 +102,17 @@ class FusedBatchNorm(keras.layers.Layer):
                 self.moving_variance * keep + unbiased_variance * (1 - keep)
             )
         return outputs
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the variables under their names."""
+        save_by_name(self._variables(), store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read them."""
+        load_by_name(self._variables(), store, self.name)
+
+    def _variables(self) -> list[keras.Variable]:
+        return [self.gamma, self.beta, self.moving_mean, self.moving_variance]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from mobilenet_hub.errors import TensorMismatchError
+from mobilenet_hub.keras.naming import is_canonical
+from mobilenet_hub.networks import Network
 from mobilenet_hub.weights.canonical import Weights, from_tensors
-
-_ROOTS = ("MobilenetV1", "MobilenetV2")
 
 
 def variables_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
@@ -26,7 +27,7 @@ def variables_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """
     found: dict[str, keras.Variable] = {}
     for variable in layer.weights:
-        if variable.path.partition("/")[0] in _ROOTS:
+        if is_canonical(variable.path):
             if variable.path in found:
                 raise TensorMismatchError(
                     f"{layer.name}, which holds two networks (pass the layer of one)",
@@ -36,22 +37,26 @@ def variables_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     return found
 
 
-def to_weights(layer: keras.layers.Layer, metadata: Mapping[str, str] | None = None) -> Weights:
+def to_weights(
+    layer: keras.layers.Layer,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    network: Network | None = None,
+) -> Weights:
     """The weights that a layer or model has now, in canonical form.
 
     Args:
         layer: a `KerasLayer`, a `mobilenet_hub.keras.model`, or any model with one of them in it.
         metadata: their provenance.
+        network: what they are of; told by their shapes for every depth multiplier of the catalogue.
 
     Raises:
         TensorMismatchError: it holds no MobileNet, or two.
         WeightsError: values that are not finite: the training went wrong.
     """
-    tensors = {
-        name: np.array(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")))
-        for name, variable in variables_by_name(layer).items()
-    }
-    return from_tensors(tensors, metadata=metadata, where=f"the Keras layer {layer.name!r}")
+    tensors = {name: _to_numpy(v).copy() for name, v in variables_by_name(layer).items()}
+    where = f"the Keras layer {layer.name!r}"
+    return from_tensors(tensors, metadata=metadata, where=where, expected=network)
 
 
 def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
@@ -78,3 +83,47 @@ def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
     for name, variable in variables.items():
         value: Any = weights.tensors[name]
         variable.assign(value)
+
+
+class Snapshots:
+    """The weights of a layer in training, as they are whenever somebody asks.
+
+    Args:
+        layer: whose.
+        network: what it computes.
+        metadata: provenance of the weights once they are trained.
+        origin: what it began with, given out as long as nothing has changed.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        network: Network,
+        metadata: Mapping[str, str],
+        origin: Weights | None,
+    ) -> None:
+        self._layer, self._network, self._metadata = layer, network, metadata
+        self._last = origin
+
+    def current(self) -> Weights:
+        """The weights now; the same object as last time if they did not change since.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        if self._last is None or self._changed(self._last):
+            self._last = to_weights(self._layer, metadata=self._metadata, network=self._network)
+        return self._last
+
+    def _changed(self, last: Weights) -> bool:
+        variables = variables_by_name(self._layer)
+        return variables.keys() != last.tensors.keys() or any(
+            not np.array_equal(_to_numpy(variable), last.tensors[name])
+            for name, variable in variables.items()
+        )
+
+
+def _to_numpy(variable: keras.Variable) -> NDArray[np.float32]:
+    """The values, perhaps in the variable's own memory."""
+    array: NDArray[np.float32] = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    return array

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.keras import ops
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm
+from mobilenet_hub.keras.naming import load_by_name, save_by_name
 from mobilenet_hub.networks import WEIGHT_DECAY, Layer
 
 DataFormat = Literal["channels_last", "channels_first"]
@@ -82,6 +83,17 @@ class _NetworkLayer(keras.layers.Layer):
             kernel.regularizer = L2Loss(self.weight_decay)
         return kernel
 
+    def save_own_variables(self, store: Any) -> None:
+        """Write the variables under TF-Slim's names, so that a reader knows what they are."""
+        save_by_name(self._own(), store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read them."""
+        load_by_name(self._own(), store, self.name)
+
+    def _own(self) -> list[keras.Variable]:
+        return [self.kernel]
+
     def _cast(self, value: Any) -> Any:
         return keras.ops.cast(value, self.compute_dtype)
 
@@ -147,7 +159,9 @@ class Convolution(_NetworkLayer):
         Args:
             inputs: [batch, height, width, in_channels], or channels first.
             residual: the value to add, if the network has a residual link here.
-            training, momentum, update_averages: of `FusedBatchNorm`.
+            training: whether batch norm uses the batch's statistics.
+            momentum: of its update.
+            update_averages: whether there is one.
         """
         x = ops.convolve(
             self._cast(inputs),
@@ -211,6 +225,9 @@ class Logits(_NetworkLayer):
         with self._slim_scope():
             self.kernel = self._kernel(regularized=True)
             self.bias = self._variable("biases", np.zeros(self.layer.out_channels, np.float32))
+
+    def _own(self) -> list[keras.Variable]:
+        return [self.kernel, self.bias]
 
     def call(self, inputs: Any) -> Any:
         """Logits [batch, classes] of features [batch, in]."""

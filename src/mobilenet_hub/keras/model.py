@@ -7,18 +7,19 @@ from typing import Any
 
 import keras
 
-from mobilenet_hub import catalog
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.keras.canonical import assign_weights
 from mobilenet_hub.keras.convolution import Convolution, DataFormat
 from mobilenet_hub.keras.network import LayerChain, Settings
-from mobilenet_hub.keras.source import WeightsLike, resolve_weights
+from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import WEIGHT_DECAY
+from mobilenet_hub.signatures import checked_momentum
+from mobilenet_hub.weights.choice import WeightsLike, choose_weights
 
 
 def model(
-    handle: str | ModuleInfo,
+    handle: Spec,
     *,
     weights: WeightsLike = None,
     input_shape: Sequence[int | None] | None = None,
@@ -35,8 +36,9 @@ def model(
     model or on single layers to freeze them, moving averages included.
 
     Args:
-        handle: of a module; its task decides whether the output is features or logits.
-        weights: to start from, or `"random"`; the published ones by default.
+        handle: of a module, or a path, as in `hub.Module`; its task decides whether the output is
+            features or logits.
+        weights: to start from, as in `hub.Module`; the published ones by default.
         input_shape: of one image, in the layout of `data_format`; sizes may be None. By default any
             size for V1, the handle's for V2.
         data_format: `channels_last` or `channels_first`; Keras's configured one by default.
@@ -53,11 +55,11 @@ def model(
         UnknownHandleError, MissingWeightsError, WeightsError: as `hub.Module` does.
         InputError: an impossible `input_shape`, `data_format` or momentum.
     """
-    info = catalog.find(handle) if isinstance(handle, str) else handle
-    values = resolve_weights(info, weights)
+    info, found = located(handle)
+    values = choose_weights(info, found if weights is None else weights)
     layout = as_data_format(data_format)
     momentum = info.batch_norm_momentum if batch_norm_momentum is None else batch_norm_momentum
-    settings = Settings(as_momentum(momentum), weight_decay, layout, dtype)
+    settings = Settings(checked_momentum(momentum), weight_decay, layout, dtype)
     chain = LayerChain(values.network, settings, logits=info.task == "classification")
     images = keras.Input(_input_shape(info, input_shape, layout), name="images")
     output, _ = chain.features(images)
@@ -81,17 +83,6 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
         if isinstance(layer, Convolution)
         for name in layer.layer.endpoints
     }
-
-
-def as_momentum(value: float) -> float:
-    """A batch norm momentum, checked.
-
-    Raises:
-        InputError: not in [0,1].
-    """
-    if not 0.0 <= value <= 1.0:
-        raise InputError(f"batch_norm_momentum must be in [0,1]. Received: {value!r}")
-    return float(value)
 
 
 def as_data_format(value: str | None) -> DataFormat:

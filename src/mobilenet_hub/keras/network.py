@@ -112,7 +112,7 @@ class NetworkLayer(keras.layers.Layer):
         self, network: Network, settings: Settings | None = None, *, logits: bool, **kwargs: Any
     ) -> None:
         settings = settings or Settings()
-        super().__init__(name=network.scope, dtype=settings.dtype, autocast=False, **kwargs)
+        super().__init__(name="network", dtype=settings.dtype, autocast=False, **kwargs)
         self.network = network
         self._chain = LayerChain(network, settings, logits=logits)
         self._sublayers = self._chain.layers  # so that Keras sees them
@@ -130,7 +130,7 @@ class NetworkLayer(keras.layers.Layer):
         """Apply.
 
         Args:
-            images: [batch, height, width, 3] in [0,1].
+            images: [batch, height, width, 3], float in [0,1] or uint8 in [0,255].
             training: whether batch norm uses the batch's statistics, and dropout drops.
             momentum: of the moving averages, a number or a scalar tensor.
             update_averages: whether training updates them.
@@ -141,6 +141,8 @@ class NetworkLayer(keras.layers.Layer):
             [batch, num_features] or [batch, num_classes]; or a dict of it as `default` and of the
             endpoints, each prefixed by the network's scope.
         """
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            images = keras.ops.cast(images, "float32") / 255.0
         output, endpoints = self._chain.features(
             images, training=training, momentum=momentum, update_averages=update_averages
         )

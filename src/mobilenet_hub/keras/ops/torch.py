@@ -65,4 +65,3 @@ def _as_nchw(apply: Callable[[Any], Any], x: Any, channels_last: bool) -> Any:
     if not channels_last:
         return apply(x)
     return apply(x.permute(_TO_NCHW)).permute(_TO_NHWC)
-

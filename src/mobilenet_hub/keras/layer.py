@@ -1,0 +1,310 @@
+"""`hub.KerasLayer`: a module as a Keras layer, as `tensorflow_hub` had it, for Keras 3."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import keras
+
+from mobilenet_hub.catalog import ModuleInfo, find
+from mobilenet_hub.errors import KerasLayerError
+from mobilenet_hub.keras.inputs import check_images
+from mobilenet_hub.keras.model import as_input_shape
+from mobilenet_hub.keras.reusable import Reusable
+from mobilenet_hub.module import Spec, located
+from mobilenet_hub.networks import network
+from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
+from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+from mobilenet_hub.weights.random import random_weights
+from mobilenet_hub.weights.store import is_here, load_weights
+
+# Keras prints a layer's config when it meets a file whose classes it does not know.
+_REQUIRES = (
+    "This is a layer of mobilenet-hub: `import mobilenet_hub.keras` before loading it "
+    "(pip install 'mobilenet-hub[keras]')."
+)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_hub")
+class KerasLayer(keras.layers.Layer):
+    """A module as a layer of a Keras model.
+
+    ```python
+    m = keras.Sequential([
+        hub.KerasLayer("https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/2",
+                       output_shape=[1280], trainable=True),
+        keras.layers.Dense(num_classes, activation="softmax"),
+    ])
+    m.build([None, 224, 224, 3])
+    ```
+
+    With `trainable=True`, training uses batch statistics, updates the moving averages and adds the
+    regularization losses (and a classifier drops features); with `trainable=False` nothing of that
+    happens, and batch norm stays in inference mode whatever Keras's `training` says. A `.keras`
+    file of a model holds the weights; to load it, the published ones are not needed.
+
+    Args:
+        handle: of a module, or the path of a file, folder or archive with weights; or what
+            `hub.load` returned, to share its variables.
+        trainable: see above; may be set later.
+        arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
+        tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
+        signature: by name, for a dict of outputs; needs one of the next two. Modules in the TF1
+            format (version 3 and before) have `default` here, as in `tensorflow_hub`.
+        signature_outputs_as_dict: whether to return that dict.
+        output_key: which of its entries to return.
+        output_shape: of the output without the batch, checked where it is given.
+        load_options: kept for compatibility; there is nothing to set.
+        weights: to begin with, as in `hub.Module`; the published ones by default.
+        input_shape: of one image, (height, width, 3): makes other sizes than the module's own
+            possible; Keras's `Sequential` builds itself with it.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+        UnknownHandleError, MissingWeightsError, WeightsError: as `hub.Module`.
+        KerasLayerError, SignatureError, TagsError, InputError: arguments that contradict each
+            other or the module.
+    """
+
+    def __init__(
+        self,
+        handle: Spec | Reusable,
+        trainable: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        tags: Collection[str] | None = None,
+        signature: str | None = None,
+        signature_outputs_as_dict: bool | None = None,
+        output_key: str | None = None,
+        output_shape: Any = None,
+        load_options: Any = None,
+        weights: WeightsLike = None,
+        input_shape: Sequence[int | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        shape = None if input_shape is None else as_input_shape(input_shape, "channels_last")
+        with warnings.catch_warnings():  # Keras would rather have an Input; here, both will do
+            warnings.filterwarnings("ignore", message="Do not pass an `input_shape`")
+            more = {} if shape is None else {"input_shape": shape}
+            super().__init__(trainable=trainable, autocast=False, **more, **kwargs)
+        checked_tags(tags, "serve")
+        module = handle
+        if not isinstance(module, Reusable):
+            info, found = located(module)
+            chosen = choose_weights(info, found if weights is None else weights)
+            module = Reusable(info, chosen.network, chosen, dtype=kwargs.get("dtype"))
+        self.info = module.info
+        self._module = module
+        self._signatures = Signatures(module.info, module.network_layer.network)
+        self._image_shape = shape
+        self._given_tags = tags
+        self._random = isinstance(weights, str) and weights == "random"
+        self._arguments = _checked_arguments(arguments, module.info)
+        self._set_outputs(signature, signature_outputs_as_dict, output_key)
+        self._output_shape = output_shape
+        self.network_layer = module.network_layer
+        self.network_layer.trainable = trainable  # Keras tells it of later changes only
+        self.built = not module.is_unset
+
+    def _set_outputs(
+        self, signature: str | None, as_dict: bool | None, output_key: str | None
+    ) -> None:
+        """The rules of `tensorflow_hub.KerasLayer` about signatures, in its words."""
+        if self.info.module_format == "hub":
+            signature = signature or "default"
+            output_key = output_key or (None if as_dict else "default")
+        if signature and (output_key is not None) == bool(as_dict):
+            raise KerasLayerError(
+                "When using a signature, either output_key or signature_outputs_as_dict=True "
+                f"should be set. Received: signature={signature!r}, output_key={output_key!r}, "
+                f"signature_outputs_as_dict={as_dict!r}"
+            )
+        if as_dict and not signature:
+            raise KerasLayerError(
+                "signature_outputs_as_dict is only valid if specifying a signature (or using a "
+                f"legacy TF1 Hub format). Received: signature=None for {self.info.handle}"
+            )
+        returns_dict = bool(signature) or self._arguments.get("return_endpoints", False)
+        if output_key is not None and not returns_dict:
+            raise KerasLayerError(
+                "Specifying `output_key` is forbidden if output type is not a dict: give a "
+                "signature, or arguments=dict(return_endpoints=True). "
+                f"Received: output_key={output_key!r}"
+            )
+        available = list(self._signatures.outputs(signature))
+        if output_key is not None and output_key not in available:
+            raise KerasLayerError(
+                f"KerasLayer output does not contain the output key {output_key} "
+                f"(available: {available}). Received: {output_key!r}"
+            )
+        self._signature, self._as_dict, self._output_key = signature, as_dict, output_key
+        self._computes_dict = returns_dict and output_key != "default"
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Apply the layer; what does not fit is said before Keras adds to it."""
+        images, _ = self._signatures.unpack(inputs, self._signature)
+        check_images(images, self.info, self._image_shape)
+        outputs = super().__call__(inputs, *args, **kwargs)
+        if self._output_shape is not None:
+            _check_output_shape(self._output_shape, outputs, self.info)
+        return outputs
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Compute the module.
+
+        Args:
+            inputs: images [batch, height, width, 3], float in [0,1] or uint8 in [0,255]; or a dict
+                with them as `images` and, for signatures that have it, `batch_norm_momentum`.
+            training: as Keras has it.
+
+        Returns:
+            Features, logits, or a dict of them as `default` and of endpoints.
+        """
+        images, momentum = self._signatures.unpack(inputs, self._signature)
+        outputs = self.network_layer(
+            images,
+            training=bool(training and self.trainable),
+            momentum=self._arguments.get("batch_norm_momentum") if momentum is None else momentum,
+            task=self._signatures.task(self._signature),
+            as_dict=self._computes_dict,
+        )
+        if self._computes_dict and self._output_key is not None:
+            return outputs[self._output_key]
+        return outputs
+
+    @property
+    def resolved_object(self) -> Reusable:
+        """What `hub.load` would give, with this layer's variables."""
+        return self._module
+
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        return self._module.current_weights()
+
+    def export(self, path: str | PathLike[str]) -> str:
+        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
+
+        `hub.Module(path)` runs them on the fast runtime.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+            OSError: the file cannot be written.
+        """
+        return self._module.export(path)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer; its weights are not in it."""
+        own = {
+            "requires": _REQUIRES,
+            "handle": self.info.handle,
+            "num_classes": self.network_layer.network.num_classes,
+            "arguments": self._arguments,
+            "tags": None if self._given_tags is None else sorted(self._given_tags),
+            "signature": self._signature,
+            "signature_outputs_as_dict": self._as_dict,
+            "output_key": self._output_key,
+            "output_shape": self._output_shape,
+            "input_shape": self._image_shape,
+            "weights": "random" if self._random else None,
+        }
+        return super().get_config() | own
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> KerasLayer:
+        """The layer of a config, with the published weights if they are on this machine.
+
+        Where they are not, the weights are unset: a file that is being loaded brings them.
+        """
+        options = {key: value for key, value in config.items() if key != "requires"}
+        info = find(options.pop("handle"))
+        net = network(info.family, info.depth_multiplier, options.pop("num_classes"))
+        weights: Weights | None = None
+        if options["weights"] == "random":
+            weights = random_weights(net, logits=info.task == "classification")
+        elif net == info.network and is_here(info):
+            weights = load_weights(info)
+        options["dtype"] = keras.dtype_policies.get(options.get("dtype"))
+        return cls(Reusable(info, net, weights, dtype=options["dtype"]), **options)
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Says to Keras that a file with the weights follows."""
+        return {"weights": "follow"}
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """The weights follow: nothing is missing."""
+        self.built = True
+
+    def build(self, input_shape: Any = None) -> None:
+        """Warns of weights that nobody brought; there is nothing else to do.
+
+        Keras comes here only if the layer was made from a config and no file followed.
+        """
+        warnings.warn(
+            f"{self.name} was made from its configuration alone, and the weights of "
+            f"{self.info.handle} are not on this machine: its outputs are NaN until weights are "
+            "set (set_weights, load_weights).",
+            stacklevel=2,
+        )
+
+
+def _checked_arguments(arguments: Mapping[str, Any] | None, info: ModuleInfo) -> dict[str, Any]:
+    """The arguments of each call.
+
+    Raises:
+        KerasLayerError: unknown, not for this version, or not to be written into a config.
+        InputError: a momentum outside [0,1].
+    """
+    given = dict(arguments or {})
+    if unknown := sorted(set(given) - {"batch_norm_momentum", "return_endpoints"}):
+        raise KerasLayerError(
+            "arguments may have batch_norm_momentum and return_endpoints. "
+            f"Received: {', '.join(map(repr, unknown))}"
+        )
+    try:
+        json.dumps(given)
+    except TypeError as error:
+        raise KerasLayerError(
+            "`hub.KerasLayer(..., arguments)` contains non json-serializable values in "
+            f"dictionary. Received: {given}"
+        ) from error
+    if "batch_norm_momentum" in given and not info.configurable_momentum:
+        raise KerasLayerError(
+            f"batch_norm_momentum can be chosen from version 3 on. Received: {info.handle}"
+        )
+    checked_momentum(given.get("batch_norm_momentum"))
+    return given
+
+
+def _check_output_shape(expected: Any, outputs: Any, info: ModuleInfo) -> None:
+    """Compare shapes without the batch; None fits any size.
+
+    Raises:
+        KerasLayerError: they disagree.
+    """
+    if isinstance(outputs, Mapping):
+        if not isinstance(expected, Mapping) or expected.keys() != outputs.keys():
+            raise KerasLayerError(
+                f"output_shape must be a dict with the keys {list(outputs)}, as the output is. "
+                f"Received: {expected!r}"
+            )
+        for key, value in expected.items():
+            _check_output_shape(value, outputs[key], info)
+        return
+    wanted = [expected] if isinstance(expected, int) else list(expected)
+    actual = list(outputs.shape[1:])
+    fits = len(wanted) == len(actual) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(wanted, actual, strict=True)
+    )
+    if not fits:
+        raise KerasLayerError(
+            f"output_shape of {info.handle} is {actual} (without the batch). Received: {wanted}"
+        )

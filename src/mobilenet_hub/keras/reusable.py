@@ -1,0 +1,203 @@
+"""`hub.load`: a module as an object with TensorFlow's "reusable SavedModel" interface.
+
+That is (https://www.tensorflow.org/hub/reusable_saved_models): callable, with `variables`,
+`trainable_variables` and `regularization_losses`. It runs on any Keras backend, and nothing in it
+is a SavedModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from os import PathLike
+from types import MappingProxyType
+from typing import Any
+
+import keras
+
+from mobilenet_hub.catalog import ModuleInfo
+from mobilenet_hub.keras.canonical import Snapshots, assign_weights
+from mobilenet_hub.keras.inputs import check_images
+from mobilenet_hub.keras.network import NetworkLayer, Settings
+from mobilenet_hub.module import Spec, located
+from mobilenet_hub.networks import Network
+from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
+from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+
+
+class Reusable:
+    """A module to call, train and export; `hub.load` makes it.
+
+    ```python
+    module = hub.load("https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4")
+    features = module(images, training=True, batch_norm_momentum=0.997)
+    ```
+
+    Args:
+        info: the module.
+        network: its network.
+        weights: to begin with; None leaves them unset, for a file to bring.
+        momentum: default of the batch norms; that of the module's version by default.
+        dtype: Keras dtype or policy; the global policy by default.
+
+    Attributes:
+        info: the module.
+        network_layer: the Keras layer that computes it, with `stateless_call` and all.
+        is_unset: whether it was made without weights.
+    """
+
+    def __init__(
+        self,
+        info: ModuleInfo,
+        network: Network,
+        weights: Weights | None,
+        *,
+        momentum: float | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.info = info
+        momentum = info.batch_norm_momentum if momentum is None else momentum
+        settings = Settings(checked_momentum(momentum), dtype=dtype)
+        logits = info.task == "classification"
+        self.network_layer = NetworkLayer(network, settings, logits=logits)
+        self.is_unset = weights is None
+        if weights is not None:
+            assign_weights(self.network_layer, weights)
+        metadata = _provenance(info, weights)
+        self._snapshots = Snapshots(self.network_layer, network, metadata, weights)
+
+    def __call__(
+        self,
+        images: Any,
+        training: bool = False,
+        batch_norm_momentum: Any = None,
+        return_endpoints: bool = False,
+    ) -> Any:
+        """Compute what the module computes.
+
+        Args:
+            images: [batch, height, width, 3], float in [0,1] or uint8 in [0,255].
+            training: whether batch norm uses the batch's statistics and updates its moving
+                averages, and a classifier drops features.
+            batch_norm_momentum: of these averages: a number or a scalar tensor; that of the
+                module's version by default.
+            return_endpoints: whether to return a dict with all endpoints beside `default`.
+
+        Returns:
+            Tensors of Keras's backend: [batch, num_features] or [batch, num_classes]; or the dict.
+
+        Raises:
+            InputError, InputTypeError: images that do not fit.
+        """
+        check_images(images, self.info)
+        return self.network_layer(
+            images,
+            training=training,
+            momentum=checked_momentum(batch_norm_momentum),
+            task=self.info.task,
+            as_dict=return_endpoints,
+        )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All, in network order; `path` is TF-Slim's name."""
+        return list(self.network_layer.weights)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Kernels, biases, gamma and beta, in network order."""
+        return list(self.network_layer.trainable_weights)
+
+    @property
+    def regularization_losses(self) -> list[Callable[[], Any]]:
+        """To be called, each, and added to the loss: one for every regularized kernel."""
+        return [
+            partial(kernel.regularizer, kernel)
+            for kernel in self.trainable_variables
+            if kernel.regularizer is not None
+        ]
+
+    @property
+    def signatures(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
+        """Inference functions by name, each from `images=` to a dict of `default` and endpoints."""
+        known = Signatures(self.info, self.network_layer.network)
+        return MappingProxyType({name: self._signature(known, name) for name in known.names})
+
+    def _signature(self, known: Signatures, name: str) -> Callable[..., dict[str, Any]]:
+        def call(images: Any = None, **inputs: Any) -> dict[str, Any]:
+            given = inputs if images is None else {"images": images, **inputs}
+            images, _ = known.unpack(given, name)
+            check_images(images, self.info)
+            outputs: dict[str, Any] = self.network_layer(
+                images, training=False, task=known.task(name), as_dict=True
+            )
+            return outputs
+
+        call.__name__ = name
+        return call
+
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        return self._snapshots.current()
+
+    def export(self, path: str | PathLike[str]) -> str:
+        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
+
+        `hub.Module(path)` runs them on the fast runtime.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+            OSError: the file cannot be written.
+        """
+        return self.current_weights().save(path)
+
+    def __repr__(self) -> str:
+        """The handle and the backend."""
+        return f"<hub.load {self.info.handle} on {keras.backend.backend()}>"
+
+
+def load(
+    handle: Spec,
+    tags: Collection[str] | None = None,
+    options: Any = None,
+    *,
+    weights: WeightsLike = None,
+    dtype: Any = None,
+) -> Reusable:
+    """Load a module as a trainable object, as `tensorflow_hub.load` did.
+
+    Args:
+        handle: of a module, or the path of a file, folder or archive with weights in any format
+            this library reads.
+        tags: none or `{"serve"}`; `{"train"}` too, since the object does both.
+        options: kept for compatibility (TensorFlow's `LoadOptions`); there is nothing to set.
+        weights: instead of the published ones, as in `hub.Module`.
+        dtype: Keras dtype or policy; the global policy by default.
+
+    Raises:
+        UnknownHandleError, MissingWeightsError, WeightsError: as `hub.Module`.
+        TagsError: there is no such graph variant.
+    """
+    checked_tags(tags, "serve")
+    info, found = located(handle)
+    return from_weights(choose_weights(info, found if weights is None else weights), info, dtype)
+
+
+def from_weights(weights: Weights, info: ModuleInfo, dtype: Any = None) -> Reusable:
+    """The trainable object of weights, as a module."""
+    return Reusable(info, weights.network, weights, dtype=dtype)
+
+
+def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
+    """Of the weights once they are trained."""
+    if origin is None:
+        return {"handle": info.handle, "source": "a Keras file, read and perhaps trained further"}
+    carried = {key: origin.metadata[key] for key in ("license",) if key in origin.metadata}
+    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
+    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
+    return {"handle": info.handle, "source": source, **carried, **began}

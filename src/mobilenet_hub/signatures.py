@@ -1,0 +1,190 @@
+"""What can be asked of a module, as `tensorflow_hub` words it: signatures, inputs, outputs, tags.
+
+Facts about a module and its network alone: how they are computed is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mobilenet_hub.catalog import ModuleInfo, Task
+from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError
+from mobilenet_hub.networks import Network
+
+_SIGNATURE_TASK: Mapping[str, Task] = {
+    "image_feature_vector": "feature_vector",
+    "image_classification": "classification",
+}
+_BN_HPARAMS = "_with_bn_hparams"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output of a signature, with the accessors of `tensorflow_hub`'s tensor info.
+
+    Attributes:
+        dtype: of the tensor.
+        shape: with None for sizes that may vary.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+
+    def get_shape(self) -> tuple[int | None, ...]:
+        """The shape."""
+        return self.shape
+
+    @property
+    def is_sparse(self) -> bool:
+        """Never: all are dense."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """The signatures of a module.
+
+    Attributes:
+        info: the module.
+        network: its network, whose number of classes may be the caller's own.
+    """
+
+    info: ModuleInfo
+    network: Network
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What the module computes: a classifier computes features too."""
+        both = self.info.task == "classification"
+        return ("classification", "feature_vector") if both else ("feature_vector",)
+
+    @property
+    def names(self) -> list[str]:
+        """All, sorted; those with `batch_norm_momentum` exist from version 3 on."""
+        names = ["default", *(n for n, task in _SIGNATURE_TASK.items() if task in self.tasks)]
+        if self.info.configurable_momentum:
+            names += [f"{name}{_BN_HPARAMS}" for name in names[1:]]
+        return sorted(names)
+
+    def task(self, signature: str | None) -> Task:
+        """What a signature computes; None is `default`.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        if signature is None or signature == "default":
+            return self.info.task
+        if signature not in self.names:
+            raise SignatureError(
+                f"Unknown signature {signature} in {self.info.handle} "
+                f"(available signatures: {self.names}). Received: {signature!r}"
+            )
+        return _SIGNATURE_TASK[signature.removesuffix(_BN_HPARAMS)]
+
+    def inputs(self, signature: str | None) -> dict[str, TensorInfo]:
+        """Describes the inputs of a signature.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        self.task(signature)
+        size = self.info.image_size if self.info.fixed_size else None
+        infos = {"images": TensorInfo(np.dtype(np.float32), (None, size, size, 3))}
+        if _has_momentum(signature):
+            infos["batch_norm_momentum"] = TensorInfo(np.dtype(np.float32), ())
+        return infos
+
+    def outputs(self, signature: str | None) -> dict[str, TensorInfo]:
+        """Describes the outputs of a signature: `default`, and the endpoints.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        task, net, size = self.task(signature), self.network, self.info.image_size
+        channels = net.num_features if task == "feature_vector" else net.num_classes
+        float32 = np.dtype(np.float32)
+        infos = {"default": TensorInfo(float32, (None, channels))}
+        for endpoint, (height, width, depth) in net.endpoint_shapes(size, size).items():
+            spatial = (height, width) if self.info.fixed_size else (None, None)
+            infos[f"{net.scope}/{endpoint}"] = TensorInfo(float32, (None, *spatial, depth))
+        return infos
+
+    def unpack(self, inputs: Any, signature: str | None) -> tuple[Any, Any]:
+        """The images of a call, and its batch norm momentum: None where it gives none.
+
+        A momentum that is a number (and not a tensor of some framework) is checked.
+
+        Raises:
+            SignatureError: unknown signature.
+            InputError: other inputs than the signature has, or a momentum outside [0,1].
+        """
+        expected = self.inputs(signature)
+        if not isinstance(inputs, Mapping):
+            if _has_momentum(signature):
+                raise InputError(
+                    f"signature {signature} takes dict(images=..., batch_norm_momentum=...). "
+                    f"Received: {type(inputs).__name__}"
+                )
+            return inputs, None
+        if set(inputs) != set(expected):
+            raise InputError(
+                f"expected the inputs {sorted(expected)}. Received: {sorted(map(str, inputs))}"
+            )
+        return inputs["images"], checked_momentum(inputs.get("batch_norm_momentum"))
+
+    def select(self, outputs: Iterable[str] | None, signature: str | None) -> tuple[str, ...]:
+        """The names of the outputs that a call wants; None is all.
+
+        Raises:
+            SignatureError: unknown signature.
+            OutputError: unknown output.
+        """
+        known = self.outputs(signature)
+        names = tuple(known if outputs is None else outputs)
+        for name in names:
+            if name not in known:
+                raise OutputError(
+                    f"There is no output named {name!r}. Signature {signature or 'default'} has: "
+                    f"{', '.join(known)}. Received: {name!r}"
+                )
+        return names
+
+
+def checked_momentum(value: Any) -> Any:
+    """A batch norm momentum; checked, if it is a number and not a tensor of some framework.
+
+    Raises:
+        InputError: not in [0,1].
+    """
+    is_number = isinstance(value, int | float | np.number | np.ndarray)
+    if is_number and not 0.0 <= float(value) <= 1.0:
+        raise InputError(f"batch_norm_momentum must be in [0,1]. Received: {value!r}")
+    return value
+
+
+def checked_tags(tags: Collection[str] | None, *more: str) -> frozenset[str]:
+    """The tags of a graph variant: none for inference, `train`.
+
+    Args:
+        tags: as given; None is none.
+        *more: tags that are allowed too.
+
+    Raises:
+        TagsError: there is no such variant.
+    """
+    wanted = frozenset([tags] if isinstance(tags, str) else tags or ())
+    if not wanted <= {"train", *more}:
+        names = sorted(map(str, wanted))
+        raise TagsError(
+            f"No such graph variant: tags={names}. Expected no tags (inference) or {{'train'}}. "
+            f"Received: {names}"
+        )
+    return wanted
+
+
+def _has_momentum(signature: str | None) -> bool:
+    return signature is not None and signature.endswith(_BN_HPARAMS)
