@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
+from commands import mobilenet_hub_command, python
 from pictures import SMALL_CLASSIFIER, encoded, write_pictures
 
 FAST = ["--module", SMALL_CLASSIFIER, "--size", "32"]
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "mobilenet_hub", "classify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+run = partial(mobilenet_hub_command, "classify")
 
 
 @pytest.fixture
@@ -74,8 +72,7 @@ def test_nothing_to_classify_ends_with_1(folder):
 
 
 def test_an_image_may_come_through_a_pipe(folder):
-    command = [sys.executable, "-m", "mobilenet_hub", "classify", "-", "--json", *FAST]
-    done = subprocess.run(command, input=encoded(1), capture_output=True, check=True)
+    done = run("-", "--json", *FAST, input=encoded(1), text=False)
     assert json.loads(done.stdout)["id"] == "stdin"
 
 
@@ -106,5 +103,4 @@ def test_nothing_heavy_is_imported_that_is_not_used(folder):
         "heavy = ('pyarrow', 'pandas', 'onnxruntime', 'tensorflow', 'torch', 'ray', 'fsspec')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert python(code).splitlines()[-1] == "[]"

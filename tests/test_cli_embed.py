@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from commands import mobilenet_hub_command
 from pictures import SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "mobilenet_hub", "embed", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+run = partial(mobilenet_hub_command, "embed")
 
 
 @pytest.fixture
@@ -120,8 +118,8 @@ def test_all_options_of_a_row_arrive(folder):
 def test_standard_input_names_any_file(folder):
     name = os.fsdecode(b"odd \xff\n.jpg")
     (folder / name).write_bytes(encoded(9))
-    command = [sys.executable, "-m", "mobilenet_hub", "embed", "-", "-o", "out", *FAST]
-    subprocess.run(command, input=os.fsencode(name) + b"\0", check=True, capture_output=True)
+    names = os.fsencode(name) + b"\0"
+    run("-", "-o", "out", *FAST, input=names, text=False, check=True)
     assert pq.read_table("out").column("id").to_pylist() == [r"odd \xff\x0a.jpg"]
 
 

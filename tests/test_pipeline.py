@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 
 import mobilenet_hub as hub
+from commands import python
 from mobilenet_hub.errors import InputError, MissingWeightsError, UnknownHandleError
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed
@@ -249,5 +248,4 @@ def test_the_pipeline_does_not_load_what_it_does_not_use(tmp_path):
         f"list(p.embed({str(tmp_path)!r}, {SMALL!r}, size={SIZE}));"
         "print([m for m in ('pyarrow', 'pandas', 'fsspec', 'rich', 'ray') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python(code).strip() == "[]"

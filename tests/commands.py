@@ -1,0 +1,39 @@
+"""Running the command as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mobilenet_hub
+
+# Tests change the working folder; the package must be found from wherever they are.
+_PACKAGE = str(Path(mobilenet_hub.__file__).parents[1])
+
+
+def environment() -> dict[str, str]:
+    """What a child process needs to find the package."""
+    path = os.pathsep.join([_PACKAGE, os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def command(*arguments: object) -> list[str]:
+    """`mobilenet-hub` with arguments."""
+    return [sys.executable, "-m", "mobilenet_hub", *map(str, arguments)]
+
+
+def mobilenet_hub_command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run `mobilenet-hub`; text unless bytes are asked for."""
+    options = {"text": True, "capture_output": True, "check": False, **options}
+    return subprocess.run(command(*arguments), env=environment(), **options)
+
+
+def python(code: str) -> str:
+    """Run Python code; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    return done.stdout
