@@ -183,6 +183,16 @@ def test_convert_to_keras_gives_a_model_of_keras():
     assert list(Path().glob(".*")) == []
 
 
+@pytest.mark.parametrize(("flags", "value"), [([], 2), (["--ema"], 2), (["--no-ema"], 1)])
+def test_moving_averages_are_taken_for_v2_unless_told_otherwise(flags, value):
+    net = find("google/imagenet/mobilenet_v2_035_96/classification/5").network
+    tensors = {n: np.ones(shape, np.float32) for n, shape in net.variables(logits=True).items()}
+    averages = {f"{name}/ExponentialMovingAverage": 2 * t for name, t in tensors.items()}
+    tff.write_bundle(Path("m.ckpt"), tensors | averages)
+    assert run("convert", "m.ckpt", "--to", "npz", *flags).returncode == 0
+    assert (read("m.npz").tensors["MobilenetV2/Conv/weights"] == value).all()
+
+
 def test_convert_does_not_replace_its_source():
     random_weights(INFO.network).save("a.safetensors")
     done = run("convert", "a.safetensors", "--to", "safetensors")

@@ -45,6 +45,7 @@ def import_file(
     path: str | PathLike[str],
     *,
     handle: str | None = None,
+    use_ema: bool | None = None,
     photos: SourceLike | None = None,
     repin: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -54,6 +55,7 @@ def import_file(
     Args:
         path: of a file, folder, archive or checkpoint.
         handle: of the module, where the file does not say which it is.
+        use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
         photos: a folder of photos to calibrate a folded network on.
         repin: accept them even if the project's lock file pins others.
         progress: is called with the number of photos measured so far.
@@ -66,7 +68,7 @@ def import_file(
         PinError: the project's lock file pins others.
         CacheError: the cache cannot be written.
     """
-    weights = readers.read(path, handle=handle)
+    weights = readers.read(path, handle=handle, use_ema=use_ema)
     module = identify_module(weights, handle=handle)
     calibration = None
     if photos is not None:
@@ -84,6 +86,7 @@ def convert_file(
     *,
     output: str | PathLike[str] | None = None,
     handle: str | None = None,
+    use_ema: bool | None = None,
 ) -> tuple[Path, Weights]:
     """Write weights in another format.
 
@@ -94,6 +97,7 @@ def convert_file(
         output: where to; by default the source's name with the format's suffix, in the current
             folder.
         handle: the module they are the weights of, where the file does not say.
+        use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
 
     Returns:
         Where they were written, and the weights.
@@ -111,7 +115,8 @@ def convert_file(
     if isinstance(target, ModuleInfo):
         weights, stem = store.load_weights(target), target.checkpoint_key
     else:
-        weights, stem = readers.read(target, handle=handle), _stem(target)
+        weights = readers.read(target, handle=handle, use_ema=use_ema)
+        stem = _stem(target)
     path = Path(output) if output is not None else Path(f"{stem}.{to}")
     if isinstance(target, Path) and path.exists() and target.exists() and path.samefile(target):
         raise ConversionError(

@@ -20,6 +20,14 @@ _As = Annotated[
     str | None,
     typer.Option("--as", metavar="HANDLE", help="The module, where the file does not say which."),
 ]
+_Averages = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help="Take the exponential moving averages that a checkpoint has of its variables.",
+        show_default="for V2, not for V1",
+    ),
+]
 _Repin = Annotated[
     bool,
     typer.Option("--repin", help="Accept other weights than those that are pinned; pin these."),
@@ -105,6 +113,7 @@ def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
 def import_command(
     file: Annotated[str, typer.Argument(help="A file, folder or archive with weights.")],
     handle: _As = None,
+    ema: _Averages = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +128,7 @@ def import_command(
     """Read weights in any format, and keep them in the cache as those of a module."""
     from mobilenet_hub.importing import import_file
 
-    result = import_file(file, handle=handle, photos=calibrate, repin=repin)
+    result = import_file(file, handle=handle, use_ema=ema, photos=calibrate, repin=repin)
     if result.calibration is not None:
         for path, reason in result.calibration.failures:
             typer.echo(f"skipped {path}: {reason}", err=True)
@@ -142,11 +151,12 @@ def convert_command(
         ),
     ] = None,
     handle: _As = None,
+    ema: _Averages = None,
 ) -> None:
     """Write weights in another format."""
     from mobilenet_hub.importing import convert_file
 
-    path, _ = convert_file(file, to.value, output=output, handle=handle)
+    path, _ = convert_file(file, to.value, output=output, handle=handle, use_ema=ema)
     typer.echo(path)
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,15 @@ class _Source:
 
     Attributes:
         reading: the tensors.
+        files: what was read.
         metadata: that the file itself carried.
         image_size: in pixels, where the file tells it.
         names: in it, that may tell a size as well.
     """
 
     reading: Reading
-    metadata: dict[str, str]
+    files: tuple[Path, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
     image_size: int | None = None
     names: tuple[str, ...] = ()
 
@@ -80,7 +83,7 @@ def read(
     reading = source.reading
     metadata = {
         "source": f"{path.name} ({reading.format})",
-        "source_sha256": digest(path),
+        "source_sha256": _digest(source.files),
         "converter_version": CONVERTER_VERSION,
         "batch_norm": reading.batch_norm,
         **({"moving_averages": "used"} if reading.moving_averages else {}),
@@ -105,23 +108,16 @@ def read(
     )
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file; of a folder or checkpoint, that of its files' names and sha256s."""
-    if path.is_file():
+def _digest(files: Iterable[Path]) -> str:
+    """The sha256 of a file; of several, that of a list of their sha256s and names."""
+    digests = []
+    for path in sorted(files):
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())[:1000]
-    else:
-        files = sorted(path.parent.glob(f"{_escaped(path.name)}.*"))
-    lines = [f"{digest(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
+            digests.append((hashlib.file_digest(file, "sha256").hexdigest(), path.name))
+    if len(digests) == 1:
+        return digests[0][0]
+    lines = "".join(f"{sha256}  {name}\n" for sha256, name in digests)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _names(path: Path) -> list[str]:
@@ -156,7 +152,10 @@ def _read_folder(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.saved_model import read_saved_model
 
     if (path / "saved_model.pb").exists():
-        return _Source(read_saved_model(path, use_ema=use_ema), {})
+        reading = read_saved_model(path, use_ema=use_ema)
+        parts = [path / "saved_model.pb", path / "tfhub_module.pb"]
+        parts += (path / "variables").glob("variables.*")
+        return _Source(reading, tuple(part for part in parts if part.exists()))
     names = sorted(file.name for file in path.iterdir())
     for suffixes in (("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",),
                      (".tflite",), (".tgz", ".tar.gz", ".tar"), (".npz",)):  # fmt: skip
@@ -175,9 +174,11 @@ def _read_folder(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _checkpoint(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensor_bundle import read_checkpoint
+    from mobilenet_hub.weights.readers.tensor_bundle import find_prefix, read_checkpoint
 
-    return _Source(read_checkpoint(path, use_ema=use_ema), {})
+    reading, prefix = read_checkpoint(path, use_ema=use_ema), find_prefix(path)
+    shards = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
+    return _Source(reading, (Path(f"{prefix}.index"), *shards))
 
 
 def _read_file(path: Path, use_ema: bool | None) -> _Source:
@@ -243,31 +244,31 @@ def _keras(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.keras_files import read_keras
 
     reading = read_keras(path)
-    return _Source(reading, {}, reading.image_size, reading.names)
+    return _Source(reading, (path,), {}, reading.image_size, reading.names)
 
 
 def _archive(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.archive import read_archive
 
-    return _Source(read_archive(path, use_ema=use_ema), {})
+    return _Source(read_archive(path, use_ema=use_ema), (path,))
 
 
 def _tflite(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.tflite import read_tflite
 
-    return _Source(read_tflite(path), {})
+    return _Source(read_tflite(path), (path,))
 
 
 def _frozen_graph(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
 
-    return _Source(read_frozen_graph(path), {})
+    return _Source(read_frozen_graph(path), (path,))
 
 
 def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.tensorflow_js import read_tensorflow_js
 
-    return _Source(read_tensorflow_js(path), {})
+    return _Source(read_tensorflow_js(path), (path, *path.parent.glob("*.bin")))
 
 
 def _safetensors(path: Path, use_ema: bool | None) -> _Source:
@@ -283,7 +284,7 @@ def _safetensors(path: Path, use_ema: bool | None) -> _Source:
         config = hugging_face.read_config(path)
         size = config.get("image_size")
         reading = hugging_face.read_hugging_face(tensors, where, config)
-        return _Source(reading, {}, size if type(size) is int else None)
+        return _Source(reading, (path,), {}, size if type(size) is int else None)
     _check_float(tensors, where)
     selected = select(tensors, where, use_ema)
     reading = Reading(
@@ -292,7 +293,7 @@ def _safetensors(path: Path, use_ema: bool | None) -> _Source:
         where,
         moving_averages=selected.moving_averages,
     )
-    return _Source(reading, own_metadata(metadata))
+    return _Source(reading, (path,), own_metadata(metadata))
 
 
 def _zip(path: Path, use_ema: bool | None) -> _Source:
@@ -307,7 +308,8 @@ def _zip(path: Path, use_ema: bool | None) -> _Source:
     if any(name.endswith((".pkl", ".pickle")) for name in names):
         return _refuse_pickle(path, use_ema)
     if names and all(name.endswith(".npy") for name in names):
-        return _Source(*read_npz(path))
+        reading, metadata = read_npz(path)
+        return _Source(reading, (path,), metadata)
     return _keras(path, use_ema)
 
 
