@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -213,11 +214,12 @@ def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
     if as_json:
         print_json([_facts(entry) for entry in entries])
         return
+    digits = 12 if sys.stdout.isatty() else 64  # all of them would leave no room in a terminal
     print_table(
-        f"{len(entries)} checkpoints {title}",
+        f"{len(entries)} checkpoint{'s' * (len(entries) != 1)} {title}",
         [
             ("checkpoint", "cyan"), ("#MB", ""), ("logits", ""), ("batch norm", ""),
-            ("source", ""), ("licence", ""), ("sha256", "green"),
+            ("sha256", "green"), ("source", ""),
         ],
         [
             [
@@ -225,9 +227,8 @@ def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
                 f"{entry.size / 1e6:.1f}",
                 "yes" if entry.has_logits else "no",
                 entry.metadata.get("batch_norm", "unfolded"),
+                entry.sha256[:digits],
                 entry.metadata.get("source", ""),
-                entry.metadata.get("license", "not stated"),
-                entry.sha256,
             ]
             for entry in entries
         ],

@@ -1,23 +1,21 @@
-"""What Keras calls each variable of a MobileNet, and TF-Slim's name for it.
+"""What `keras.applications` calls each variable of a MobileNet, and TF-Slim's name for it.
 
-In `keras.applications` a convolution, its batch norm and its activation are three layers
+Keras names layers, not scopes: a convolution, its batch norm and its activation are three layers
 (keras/applications/mobilenet.py and mobilenet_v2.py). Layouts are the same but for the logits,
 which V2 has as a dense layer. The 1000 classes get their background class back
-(`weights.background`). This library's own layers are named after their scopes, with "_" for "/",
-and hold a layer called BatchNorm.
+(`weights.background`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.networks import NUM_CLASSES, network
+from mobilenet_hub.networks import NUM_CLASSES
 from mobilenet_hub.weights.background import NOTE, with_background
 
 _BLOCKS = 17  # of V2, expanded_conv (0) to expanded_conv_16
@@ -81,38 +79,6 @@ def slim_name(layer: str, variable: str) -> str | None:
     return f"{scope}/weights" if variable in ("kernel", "0") else None
 
 
-@cache
-def own_table() -> Mapping[str, str]:
-    """Names of this library's own layers to TF-Slim scopes; the logits of both families share one.
-
-    Without the root, which the other layers tell.
-    """
-    scopes = [
-        layer.scope.partition("/")[2]
-        for family in ("mobilenet_v1", "mobilenet_v2")
-        for layer in network(family, 1.0).layers
-    ]
-    return {scope.replace("/", "_"): scope for scope in scopes}
-
-
-def own_name(scopes: Sequence[str], variable: str) -> str | None:
-    """TF-Slim's name, without the root, of a variable in a layer of this library.
-
-    Args:
-        scopes: the names of the layers it is in, outermost first.
-        variable: its position in its layer.
-    """
-    table = own_table()
-    scope = next((table[name] for name in reversed(scopes) if name in table), None)
-    if scope is None or not variable.isdecimal():
-        return None
-    leaf = "depthwise_weights" if scope.endswith("depthwise") else "weights"
-    names: tuple[str, ...] = (leaf, "biases") if scope.startswith("Logits/") else (leaf,)
-    if "BatchNorm" in scopes:
-        names = tuple(f"BatchNorm/{statistic}" for statistic in _STATISTICS)
-    return f"{scope}/{names[int(variable)]}" if int(variable) < len(names) else None
-
-
 def select(names: Iterable[tuple[str, tuple[str, ...]]], where: str) -> dict[str, str]:
     """Pick the variables of the one MobileNet that a Keras file holds.
 
@@ -128,7 +94,7 @@ def select(names: Iterable[tuple[str, tuple[str, ...]]], where: str) -> dict[str
         WeightsError: the file holds no MobileNet, or several.
     """
     paths = list(names)
-    found = _found(paths, where, own=any(_is_own(parts) for _, parts in paths))
+    found = _found(paths, where)
     families = sorted({name.partition("/")[0] for name in found if "/Logits/" not in name})
     if not families:
         shown = ", ".join(repr(key) for key, _ in paths[:5]) or "nothing"
@@ -146,26 +112,12 @@ def select(names: Iterable[tuple[str, tuple[str, ...]]], where: str) -> dict[str
     return {name: key for name, key in found.items() if name.startswith(f"{families[0]}/")}
 
 
-def _is_own(parts: Sequence[str]) -> bool:
-    """Whether a BatchNorm lies in a layer of this library."""
-    return any(inner == "BatchNorm" and outer in own_table() for outer, inner in pairwise(parts))
-
-
-def _found(
-    paths: Sequence[tuple[str, tuple[str, ...]]], where: str, *, own: bool
-) -> dict[str, str]:
+def _found(paths: Sequence[tuple[str, tuple[str, ...]]], where: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    root = ""
-    if own:
-        v1 = any(part.startswith("Conv2d_0") for _, parts in paths for part in parts)
-        root = "MobilenetV1/" if v1 else "MobilenetV2/"
     for key, (*scopes, variable) in paths:
-        if own:
-            short = own_name(scopes, variable)
-            name = root + short if short is not None else None
-        else:  # innermost first; `conv1/conv1_1/kernel` is layer conv1, built for a second time
-            candidates = (slim_name(scope, variable) for scope in reversed(scopes))
-            name = next((candidate for candidate in candidates if candidate is not None), None)
+        # Innermost first; `conv1/conv1_1/kernel` is layer conv1, built for a second time.
+        candidates = (slim_name(scope, variable) for scope in reversed(scopes))
+        name = next((candidate for candidate in candidates if candidate is not None), None)
         if name is None:
             continue
         if name in found:
