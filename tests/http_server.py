@@ -151,6 +151,7 @@ def _start(handler, data: bytes, etag: str | None, *, chunked: bool = False) -> 
         start = int(asked.removeprefix("bytes=").rstrip("-"))
         if start >= len(data):
             handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{len(data)}")
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return b""

@@ -381,6 +381,16 @@ def test_a_killed_download_is_continued_at_the_next_call(server, archive):
     assert server.requests[-1].headers["Range"] == "bytes=200000-"
 
 
+def test_a_finished_download_is_not_made_twice(server, archive):
+    url = server.on(NAME, web.file(archive))
+    first = download(url, Path("part"), policy=POLICY)
+    again = download(url, Path("part"), policy=POLICY)
+    assert again.sha256 == first.sha256 == hashlib.sha256(archive).hexdigest()
+    assert [r.headers.get("Range") for r in server.requests] == [None, f"bytes={len(archive)}-"]
+    server.on(NAME, web.file(archive[:-5], '"shorter"'))
+    assert download(url, Path("part"), policy=POLICY).size == len(archive) - 5
+
+
 @pytest.mark.parametrize("step", range(1, 5))
 def test_a_process_killed_while_it_converts_leaves_a_cache_that_works(server, archive, step):
     # The steps are the renames that make files appear: the weights, their record, the pin.

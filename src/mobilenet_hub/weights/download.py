@@ -216,6 +216,8 @@ def _attempt(
     except (requests.exceptions.RequestException, ValueError) as error:
         raise DownloadError(f"Cannot download {url}. Received: {error}", url, str(error)) from error
     with contextlib.closing(response):
+        if response.status_code == 416 and _total_of_range(response) == offset > 0:
+            return True  # all of it was here already, and the server says it is still the same
         _check_answer(response, url, path)
         if response.status_code != 206 or _range_start(response) != offset:
             if response.status_code == 206:
@@ -338,6 +340,12 @@ def _range_start(response: requests.Response) -> int | None:
     """The first byte in `Content-Range: bytes 100-199/200`."""
     start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return int(start) if start.isascii() and start.isdigit() else None
+
+
+def _total_of_range(response: requests.Response) -> int | None:
+    """The size in `Content-Range: bytes */200`."""
+    total = response.headers.get("Content-Range", "").partition("*/")[2]
+    return int(total) if total.isascii() and total.isdigit() else None
 
 
 def _retry_after(response: requests.Response) -> float | None:
