@@ -20,12 +20,12 @@ import keras
 import numpy as np
 
 from mobilenet_hub.keras import ops
-from mobilenet_hub.keras.naming import load_by_name, save_by_name
+from mobilenet_hub.keras.naming import HubLayer, load_by_name, save_by_name
 from mobilenet_hub.networks import BATCH_NORM_EPSILON
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
-class FusedBatchNorm(keras.layers.Layer):
+class FusedBatchNorm(HubLayer):
     """Batch normalisation of images, TF-Slim's fused semantics.
 
     In training the batch's own statistics normalise, and the moving averages are updated; in

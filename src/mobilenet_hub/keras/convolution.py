@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.keras import ops
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm
-from mobilenet_hub.keras.naming import load_by_name, save_by_name
+from mobilenet_hub.keras.naming import HubLayer, load_by_name, save_by_name
 from mobilenet_hub.networks import WEIGHT_DECAY, Layer
 
 DataFormat = Literal["channels_last", "channels_first"]
@@ -50,7 +50,7 @@ class L2Loss(keras.regularizers.Regularizer):
         return {"weight_decay": self.weight_decay}
 
 
-class _NetworkLayer(keras.layers.Layer):
+class _NetworkLayer(HubLayer):
     """What the two kinds of layers share: a `networks.Layer`, and its variable names.
 
     Keras allows no "/" in a layer's name, so the layer is named by its TF-Slim scope with "/" as
@@ -103,10 +103,10 @@ class _NetworkLayer(keras.layers.Layer):
         return super().get_config() | own
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> _NetworkLayer:
+    def from_config(cls, config: Mapping[str, Any]) -> HubLayer:
         """The layer of a config."""
         layer = {**config["layer"], "endpoints": tuple(config["layer"]["endpoints"])}
-        return cls(**{**config, "layer": Layer(**layer)})
+        return super().from_config({**config, "layer": Layer(**layer)})
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")

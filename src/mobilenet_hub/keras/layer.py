@@ -14,6 +14,7 @@ from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import KerasLayerError
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
+from mobilenet_hub.keras.naming import HubLayer
 from mobilenet_hub.keras.reusable import Reusable
 from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import network
@@ -23,15 +24,9 @@ from mobilenet_hub.weights.choice import WeightsLike, choose_weights
 from mobilenet_hub.weights.random import random_weights
 from mobilenet_hub.weights.store import is_here, load_weights
 
-# Keras prints a layer's config when it meets a file whose classes it does not know.
-_REQUIRES = (
-    "This is a layer of mobilenet-hub: `import mobilenet_hub.keras` before loading it "
-    "(pip install 'mobilenet-hub[keras]')."
-)
-
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
-class KerasLayer(keras.layers.Layer):
+class KerasLayer(HubLayer):
     """A module as a layer of a Keras model.
 
     ```python
@@ -204,7 +199,6 @@ class KerasLayer(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer; its weights are not in it."""
         own = {
-            "requires": _REQUIRES,
             "handle": self.info.handle,
             "num_classes": self.network_layer.network.num_classes,
             "arguments": self._arguments,

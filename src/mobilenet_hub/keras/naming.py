@@ -1,8 +1,8 @@
-"""How variables of a MobileNet are named in Keras: their `path` is TF-Slim's name."""
+"""How layers of this library name themselves and their variables, in memory and in Keras files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,26 @@ import keras
 from mobilenet_hub.errors import TensorMismatchError
 
 _ROOTS = ("MobilenetV1", "MobilenetV2")
+_REQUIRES = (
+    "This layer is mobilenet-hub's: `import mobilenet_hub.keras` before loading it "
+    "(pip install 'mobilenet-hub[keras]')."
+)
+
+
+class HubLayer(keras.layers.Layer):
+    """A layer whose config says what it takes to load it.
+
+    Keras cannot load a file whose classes nobody imported, and says so by printing their configs.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return {"requires": _REQUIRES} | super().get_config()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> HubLayer:
+        """The layer of a config."""
+        return cls(**{key: value for key, value in config.items() if key != "requires"})
 
 
 def is_canonical(path: str) -> bool:

@@ -44,7 +44,8 @@ class LayerChain:
             "dtype": settings.dtype,
             "initial": unset,
         }
-        self.scale = keras.layers.Rescaling(2.0, -1.0, name="inputs_scaled", dtype=settings.dtype)
+        # In float32 under every policy: 2x − 1 of a rounded x loses what is near zero.
+        self.scale = keras.layers.Rescaling(2.0, -1.0, name="inputs_scaled", dtype="float32")
         self.convolutions = [
             Convolution(
                 layer, momentum=settings.momentum, data_format=settings.data_format, **common

@@ -37,6 +37,8 @@ def batch_norm_infer(
 def _normalise(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, axis: int
 ) -> Any:
-    return ops.batch_normalization(
-        x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=epsilon
-    )
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    scale = gamma * ops.rsqrt(variance + epsilon)
+    mean, scale, beta = (ops.reshape(value, shape) for value in (mean, scale, beta))
+    return (x - mean) * scale + beta  # not x · scale + (beta − mean · scale): that cancels
