@@ -39,7 +39,7 @@ def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive, where)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
-            ValueError) as error:  # fmt: skip
+            MemoryError, ValueError) as error:  # fmt: skip
         if isinstance(error, WeightsError):
             raise
         raise damaged(where, "an .npz archive", f"{type(error).__name__}: {error}") from error
