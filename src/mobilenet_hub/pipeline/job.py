@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from mobilenet_hub.pipeline.progress import Counts, Progress
 from mobilenet_hub.pipeline.run import Blocks, run
 from mobilenet_hub.pipeline.shards import Layout
 from mobilenet_hub.pipeline.sources import Source
+from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.weights.canonical import to_bytes
 
 Runner = Callable[[Settings, Done, Iterable[Item]], Blocks]
@@ -105,14 +104,14 @@ def embed_to(
         elsewhere=packing.packed_parts(path) if single else frozenset(),
     )  # fmt: skip
     counts = Counts()
-    with dataset, _stoppable() as stop:
+    with dataset, Stop() as stop:
         items = _Selection(source, shard)
         if runner is None:
             blocks = run(Processor(module, settings, done=dataset.done), items, threads=threads)
         else:
             blocks = runner(settings, dataset.done, items)
         with closing(blocks):
-            for block in blocks:
+            while (block := stop.waiting_for(blocks)) is not None:
                 dataset.add(block)
                 failed = sum(isinstance(entry, Failed) for entry in block.entries)
                 counts.failed += failed
@@ -120,12 +119,10 @@ def embed_to(
                 counts.skipped += block.skipped
                 if progress is not None:
                     progress.update(counts)
-                if stop.is_set():
-                    break
         dataset.finish()
         failures = sum(1 for _ in dataset.failures())
         rows = sum(dataset.manifest.rows(part) for part in dataset.parts())
-        interrupted = stop.is_set()
+        interrupted = stop.requested
         errors = dataset.errors_path
         if single and not interrupted:
             packing.pack(path, dataset, layout)
@@ -198,28 +195,3 @@ def _move_errors(listed: Path, place: Path, *, keep: bool) -> Path:
     else:
         place.unlink(missing_ok=True)
     return place
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one has its usual effect."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def on_signal(number: int, frame: Any) -> None:
-        stop.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()

@@ -51,8 +51,10 @@ def text_items(
 
 def _lines(stream: io.BufferedIOBase | BinaryIO) -> Iterator[bytes]:
     """Lines that are not empty, without what ends them; ends after one that is too long."""
+    # read1 returns what a pipe has so far, where read would wait for all of it.
+    read = getattr(stream, "read1", stream.read)
     separator, rest = None, b""
-    while chunk := stream.read(1 << 16):
+    while chunk := read(1 << 16):
         if separator is None:
             separator = b"\0" if b"\0" in chunk else b"\n"
         *lines, rest = (rest + chunk).split(separator)

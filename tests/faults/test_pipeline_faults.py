@@ -1,0 +1,432 @@
+"""What can go wrong with a pile of images goes wrong here.
+
+After each fault the rows and the listed failures together are exactly the input: each item once,
+each row its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import mobilenet_hub as hub
+from commands import command, environment
+from mobilenet_hub import files
+from mobilenet_hub.images import Preprocessing
+from mobilenet_hub.pipeline import embed
+from mobilenet_hub.pipeline.compute import Settings
+from mobilenet_hub.pipeline.job import embed_to
+from mobilenet_hub.pipeline.sinks import read_rows
+from mobilenet_hub.pipeline.sources import open_sources
+from pictures import SIZE, SMALL, encoded, picture, write_pictures
+
+# Children are forked from a process that has imported everything and started nothing.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["mobilenet_hub.pipeline.job", "openvino", "pyarrow.parquet"])
+
+FAST = ["--module", SMALL, "--size", "32"]
+
+
+@pytest.fixture(scope="module")
+def module():
+    return hub.Module(SMALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(output):
+    """Ids and embeddings in the order of the dataset; fails where an id occurs twice."""
+    found = [
+        (row["id"], np.float32(row["embedding"]))
+        for batch in read_rows(Path(output), ["id", "embedding"])
+        for row in batch.to_pylist()
+    ]
+    assert len({identity for identity, _ in found}) == len(found)
+    return found
+
+
+def failures(output):
+    lines = Path(output, "_errors.jsonl").read_text("utf-8").splitlines()
+    listed = {line["id"]: line for line in map(json.loads, lines)}
+    assert len(listed) == len(lines)
+    return listed
+
+
+def assert_same_rows(found, wanted):
+    assert [identity for identity, _ in found] == [identity for identity, _ in wanted]
+    for (_, row), (_, other) in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(row, other)
+
+
+# Bad files
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def huge_png():
+    """A true PNG of 30,000 × 30,000 pixels in about 100 kB."""
+
+    def chunk(name, data):
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    squeeze = zlib.compressobj(9)
+    line = bytes(1 + 30_000 // 8)
+    data = b"".join(squeeze.compress(line * 1000) for _ in range(30)) + squeeze.flush()
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return head + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def good_files():
+    frames = [picture(1), picture(2)]
+    return {
+        "plain.jpg": encoded(10),
+        "truly a png.jpg": saved(picture(11), "PNG"),
+        "truly a webp.png": saved(picture(12), "WEBP", lossless=True),
+        "animated.gif": saved(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "cmyk.jpg": saved(picture(13).convert("CMYK"), "JPEG"),
+        "grey.jpg": saved(picture(14).convert("L"), "JPEG"),
+        "sixteen bits.png": saved(
+            Image.fromarray(np.arange(48 * 40, dtype=np.uint16).reshape(40, 48) * 30), "PNG"
+        ),
+        "alpha.png": saved(picture(15).convert("RGBA"), "PNG"),
+        "palette.png": saved(picture(16).convert("P"), "PNG"),
+        "line\nbreak.jpg": encoded(17),
+        "ünïcödé 图.jpg": encoded(18),
+        os.fsdecode(b"not utf-8 \xff\xfe.jpg"): encoded(19),
+        "quote\"s and 'such, and\ttabs.jpg": encoded(20),
+        "-o.jpg": encoded(21),
+        "progressive.jpg": saved(picture(22), "JPEG", progressive=True),
+    }
+
+
+def bad_files():
+    return {
+        "truncated.jpg": (encoded(30)[:-200], "truncated"),
+        "truncated.png": (saved(picture(31, (480, 400)), "PNG")[:300], "truncated"),
+        "header only.jpg": (encoded(32)[:100], ""),
+        "empty.jpg": (b"", "an empty file"),
+        "saved by a browser.jpg": (b"<!DOCTYPE html><html>404</html>", "not a JPEG"),
+        "text.png": (b"hello", "not a JPEG"),
+        "bomb.png": (huge_png(), "more than the limit"),
+        "noise.jpg": (random.Random(0).randbytes(5000), "not a JPEG"),
+        "jpeg of noise.jpg": (b"\xff\xd8\xff" + random.Random(1).randbytes(5000), ""),
+    }
+
+
+def test_every_kind_of_bad_file_is_listed_and_disturbs_no_other(folder, module):
+    photos = folder / "photos"
+    photos.mkdir()
+    good, bad = good_files(), bad_files()
+    for name, data in (good | {name: data for name, (data, _) in bad.items()}).items():
+        (photos / name).write_bytes(data)
+    (photos / "dangling.jpg").symlink_to("nowhere.jpg")
+    (photos / "circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "folder.jpg").mkdir()
+    (photos / "folder.jpg" / "inside.jpg").write_bytes(encoded(40))
+    good["folder.jpg/inside.jpg"] = encoded(40)
+    unreadable = {
+        "dangling.jpg": "No such file", "circle.jpg": "symbolic links",
+        "pipe.jpg": "not a regular file",
+    }  # fmt: skip
+
+    summary = embed_to(
+        "out", open_sources("photos"), module, Settings(size=SIZE, dimensions=True), part_items=5
+    )
+    found = dict(rows("out"))
+    assert len(found) == len(good) == summary.rows
+    preprocessing = Preprocessing(*SIZE)
+    for name, data in good.items():
+        identity = f"photos/{name}".replace("\n", "\\x0a").replace("\t", "\\x09")
+        identity = identity.replace("\udcff", "\\xff").replace("\udcfe", "\\xfe")
+        np.testing.assert_allclose(
+            found[identity], module(preprocessing(data)[None])[0], atol=1e-4, err_msg=name
+        )
+    listed = failures("out")
+    assert len(listed) == len(bad) + len(unreadable) == summary.failures
+    for name, (_, reason) in bad.items():
+        assert listed[f"photos/{name}"]["stage"] == "decode"
+        assert reason in listed[f"photos/{name}"]["reason"]
+    for name, reason in unreadable.items():
+        assert listed[f"photos/{name}"]["stage"] == "read"
+        assert reason in listed[f"photos/{name}"]["reason"]
+
+
+def read_without_rights(results):
+    """What the child below does: reads as a user who may not read everything, as root may."""
+    from mobilenet_hub.pipeline.errors import ItemError
+
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    for item in open_sources("photos").items():
+        try:
+            results.send((item.id, item.read(1 << 20)[0]))
+        except ItemError as error:
+            results.send((item.id, f"{error.stage}: {error.reason}"))
+        except OSError as error:
+            results.send((item.id, f"read: {error.strerror}"))
+    results.close()
+
+
+def test_what_may_not_be_read_is_listed(folder):
+    write_pictures(folder / "photos", 3)
+    (folder / "photos" / "0001.jpg").chmod(0)
+    write_pictures(folder / "photos" / "closed", 2)
+    (folder / "photos" / "closed").chmod(0)
+    for above in folder.parents:
+        if above not in (Path("/"), Path("/tmp")) and above.owner() == folder.owner():
+            above.chmod(above.stat().st_mode | 0o011)
+    folder.chmod(0o755)
+    receiver, sender = FORKSERVER.Pipe(duplex=False)
+    process = FORKSERVER.Process(target=read_without_rights, args=(sender,))
+    process.start()
+    sender.close()
+    found = []
+    with contextlib.suppress(EOFError):
+        while True:
+            found.append(receiver.recv())
+    process.join()
+    (folder / "photos" / "closed").chmod(0o755)
+    assert process.exitcode == 0
+    assert found == [
+        ("photos/0000.jpg", encoded(0)),
+        ("photos/0001.jpg", "read: Permission denied"),
+        ("photos/0002.jpg", encoded(2)),
+        ("photos/closed", "list: Permission denied"),
+    ]
+
+
+def test_files_that_vanish_or_appear_during_the_run_cost_nobody_a_row(folder, module):
+    paths = write_pictures(folder / "photos", 400)
+    records = embed("photos", module, size=SIZE, threads=2)
+    seen = [next(records)]
+    paths[-1].unlink()
+    paths[-2].rename(folder / "photos" / "0000a.jpg")
+    seen += records
+    assert [record.id for record in seen] == [f"photos/{path.name}" for path in paths]
+    assert [record.id for record in seen if not record.ok] == [
+        f"photos/{path.name}" for path in paths[-2:]
+    ]
+    assert seen[-1].stage == "read"
+
+
+def test_a_worker_that_dies_ends_the_run_and_the_next_one_finishes_it(folder, module, monkeypatch):
+    write_pictures(folder / "photos", 60)
+    decode = Preprocessing.__call__
+    calls = []
+
+    def dying(self, data, **options):
+        calls.append(1)
+        if len(calls) == 35:
+            raise SystemExit("killed")
+        return decode(self, data, **options)
+
+    source, settings = open_sources("photos"), Settings(size=SIZE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Preprocessing, "__call__", dying)
+        with pytest.raises(SystemExit):
+            embed_to("out", source, module, settings, part_items=8)
+    embed_to("out", source, module, settings, part_items=8)
+    embed_to("whole", source, module, settings, part_items=8)
+    assert_same_rows(rows("out"), rows("whole"))
+
+
+# Full disks
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+@pytest.mark.parametrize("output", ["out", "out.parquet", "out.npy", "out.csv"])
+def test_a_disk_that_is_full_at_any_write_loses_nothing(folder, module, monkeypatch, output, call):
+    write_pictures(folder / "photos", 10)
+    source, settings = open_sources("photos"), Settings(size=SIZE)
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    embed_to(f"whole{Path(output).suffix}", source, module, settings, part_items=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            embed_to(output, source, module, settings, part_items=4)
+        assert len(calls) == call
+    summary = embed_to(output, source, module, settings, part_items=4)
+    assert (summary.rows, summary.failures) == (10, 0)
+    assert_same_rows(rows(output), rows(f"whole{Path(output).suffix}"))
+    assert not [path for path in folder.rglob("*") if path.suffix == ".part"]
+
+
+def test_a_quota_met_in_the_middle_of_a_part_ends_with_1_and_can_be_taken_up(folder):
+    write_pictures(folder / "photos", 200)
+    whole = subprocess.run(
+        command("embed", "photos", "-o", "whole", *FAST), env=environment(), check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert whole.returncode == 0
+
+    def quota():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
+
+    done = subprocess.run(
+        command("embed", "photos", "-o", "out", *FAST), env=environment(), capture_output=True,
+        text=True, preexec_fn=quota, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large")
+    assert "Traceback" not in done.stderr
+    assert not [path for path in (folder / "out").iterdir() if path.name != "_manifest"]
+    subprocess.run(
+        command("embed", "photos", "-o", "out", *FAST), env=environment(), check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert_same_rows(rows("out"), rows("whole"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_truly_full_disk_can_be_emptied_and_taken_up(folder):
+    write_pictures(folder / "photos", 200)
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (disk / "ballast").write_bytes(bytes(200_000))
+        arguments = ("embed", "photos", "-o", disk / "out", "--part-items", "10", *FAST)
+        done = subprocess.run(
+            command(*arguments), env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        (disk / "ballast").unlink()
+        subprocess.run(command(*arguments), env=environment(), check=True, capture_output=True)
+        assert [name for name, _ in rows(disk / "out")] == [
+            f"photos/{index:04d}.jpg" for index in range(200)
+        ]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_commits_the_open_part_and_the_next_run_goes_on(folder, module, number):
+    write_pictures(folder / "photos", 300)
+    names = b"".join(b"photos/%04d.jpg\n" % index for index in range(300))
+    process = subprocess.Popen(
+        command("embed", "-", "-o", "out", "--progress", "json", "--threads", "1", *FAST),
+        env=environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    # The names of the first 200 only: then it works, and waits for more for ever.
+    process.stdin.write(names[: len(names) * 2 // 3])
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("out/.part-*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    stderr = process.stderr.read().decode()
+    assert process.wait(60) == 130, stderr
+    assert "interrupted; the same command goes on from here" in stderr
+    first = rows("out")
+    assert 0 < len(first) < 300
+    done = subprocess.run(
+        command("embed", "photos", "-o", "out", "--json", *FAST), env=environment(),
+        capture_output=True, check=True,
+    )  # fmt: skip
+    summary = json.loads(done.stdout)
+    assert (summary["skipped"], summary["rows"]) == (len(first), 300)
+    embed_to("whole", open_sources("photos"), module, Settings(size=SIZE))
+    assert_same_rows(rows("out"), rows("whole"))
+
+
+def run_in_child(output):
+    """What the children below do, until they are killed: on a disk that takes its time."""
+    real = os.fsync
+
+    def slow(descriptor):
+        real(descriptor)
+        time.sleep(0.01)
+
+    files.os.fsync = slow
+    embed_to(output, open_sources("photos"), hub.Module(SMALL), Settings(size=SIZE), part_items=5)
+
+
+def start_child(output):
+    process = FORKSERVER.Process(target=run_in_child, args=(output,))
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["out", "out.parquet"])
+def test_kill_9_at_any_instant_changes_nothing_in_the_end(folder, output):
+    """25 kills each: at instants spread over the writing, where the danger is."""
+    write_pictures(folder / "photos", 60)
+    for index in (3, 4, 31):
+        (folder / "photos" / f"{index:04d}.jpg").write_bytes(b"no image")
+    start_child(f"warm-{output}").join()
+    process, begin = start_child(f"whole-{output}"), time.monotonic()
+    while not list(folder.glob(f"*whole-{output}*/part-*")):
+        time.sleep(0.001)
+    first_write = time.monotonic() - begin
+    process.join()
+    duration = time.monotonic() - begin
+    assert process.exitcode == 0
+    whole = rows(f"whole-{output}")
+    assert len(whole) == 57
+
+    instants, kills, finished = random.Random(20), 0, 0
+    while kills < 25:
+        target = f"{finished}-{output}"
+        process = start_child(target)
+        process.join(instants.uniform(first_write * 0.9, duration))
+        process.kill()
+        process.join()
+        if process.exitcode != 0:
+            assert process.exitcode == -signal.SIGKILL
+            kills += 1
+            continue
+        assert_same_rows(rows(target), whole)
+        finished += 1
+    process = start_child(target)
+    process.join()
+    assert_same_rows(rows(target), whole)
+    assert not [path for path in folder.rglob("*.part") if target in str(path)]
