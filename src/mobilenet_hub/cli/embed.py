@@ -143,7 +143,8 @@ def embed_command(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images read and decoded at once.", show_default="one a core",
+            min=1, help="Images read and decoded at once; with Ray, workers.",
+            show_default="one a core",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -196,12 +197,12 @@ def embed_command(
         dimensions=dimensions,
     )  # fmt: skip
     source = open_words(paths, options)
+    loaded = Module(module)
     runner = None
     if engine is _Engine.RAY:
         from mobilenet_hub import ray
 
-        runner = ray.make_runner(module, address=address)
-    loaded = Module(module)
+        runner = ray.make_runner(module, loaded, address=address, workers=threads)
     shown = make_progress(progress.value, source.count if share == (0, 1) else lambda: None)
     start = time.monotonic()
     try:

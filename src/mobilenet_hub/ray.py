@@ -1,0 +1,210 @@
+"""The pipeline on a Ray cluster (extra `[ray]`).
+
+`Embedder` is a transform for Ray Data:
+
+```python
+import ray, mobilenet_hub as hub
+
+dataset = ray.data.read_binary_files("s3://bucket/photos", include_paths=True)
+dataset = dataset.map_batches(hub.ray.Embedder, batch_size=64, num_cpus=1)
+dataset.filter(lambda row: not row["stage"]).write_parquet("s3://bucket/embeddings")
+```
+
+`mobilenet-hub embed --engine ray` is `make_runner`: blocks of items go to one worker a core of the
+cluster and come back in order, so that all else (parts, resume, errors) is what it is on one
+machine, and so is every row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilenet_hub.errors import MissingExtraError, WeightsError
+from mobilenet_hub.pipeline.api import EMBED_MODULE
+from mobilenet_hub.pipeline.compute import Block, Failed, Processor, Settings
+from mobilenet_hub.pipeline.errors import SourceError
+from mobilenet_hub.pipeline.items import BytesItem, FileItem, Item, NamedItem, SliceItem
+from mobilenet_hub.pipeline.run import CHUNK_ITEMS, Blocks, chunked
+
+if TYPE_CHECKING:
+    from mobilenet_hub.module import Module
+    from mobilenet_hub.pipeline.manifest import Done
+
+_AHEAD = 2  # chunks at each worker: one at work, one waiting
+_RETRIES = 3  # of a chunk whose worker died
+
+
+class Embedder:
+    """Adds embeddings to batches of images; a callable class for `ray.data.Dataset.map_batches`.
+
+    Batches (of format `numpy`) have the columns that `ray.data.read_binary_files` makes: `bytes`,
+    and `path` with `include_paths=True`; or a `path` alone, of files that every worker can read. An
+    `id` column is kept; where there is none, the path is the id.
+
+    Args:
+        module: handle or path.
+        settings: see `pipeline.compute.Settings`: `labels`, `normalize`, `crop`, `resample`, ...
+
+    Raises:
+        UnknownHandleError, MissingWeightsError, InputError: as `hub.embed`.
+    """
+
+    def __init__(self, module: str = EMBED_MODULE, **settings: Any) -> None:
+        from mobilenet_hub.module import Module
+
+        # Ray starts one of these for each `num_cpus`; each keeps to its own.
+        self._processor = Processor(Module(module, threads=1), Settings(**settings))
+
+    def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Embed a batch.
+
+        Returns:
+            In the order of the batch: `id`; `embedding`, float32 [rows, num_features], NaN where
+            an image failed; `label_indices` and `scores` if asked for; `stage` and `reason` of the
+            failure, empty where there was none.
+
+        Raises:
+            SourceError: neither `bytes` nor `path` among the columns.
+        """
+        items = _items(batch)
+        block = self._processor(items)
+        failures = [entry.failure if isinstance(entry, Failed) else None for entry in block.entries]
+        good = np.array([failure is None for failure in failures], bool)
+        result: dict[str, np.ndarray[Any, Any]] = {
+            "id": np.array([item.id for item in items], object),
+            "embedding": _spread(block.features, good, np.nan),
+        }
+        if len(block.label_indices):
+            result["label_indices"] = _spread(block.label_indices, good, -1)
+            result["scores"] = _spread(block.label_scores, good, np.nan)
+        result["stage"] = np.array([f.stage if f else "" for f in failures], object)
+        result["reason"] = np.array([f.reason if f else "" for f in failures], object)
+        return result
+
+
+def _items(batch: dict[str, np.ndarray[Any, Any]]) -> list[Item]:
+    """The rows of a batch as items."""
+    paths, data, ids = batch.get("path"), batch.get("bytes"), batch.get("id")
+    named = paths if ids is None else ids
+    if named is None or (data is None and paths is None):
+        raise SourceError(
+            "a batch needs the columns `bytes` and `path` (or `id`), as ray.data.read_binary_files("
+            f"..., include_paths=True) makes them. Received: {', '.join(batch)}"
+        )
+    names = [str(name) for name in named]
+    if data is not None:
+        return [BytesItem(n, n, bytes(value)) for n, value in zip(names, data, strict=True)]
+    assert paths is not None
+    return [NamedItem(n, str(path)) for n, path in zip(names, paths, strict=True)]
+
+
+def _spread(
+    values: np.ndarray[Any, Any], where: np.ndarray[Any, Any], otherwise: float
+) -> np.ndarray[Any, Any]:
+    """Rows put where a mask says, and something else in the other rows."""
+    spread = np.full((len(where), *values.shape[1:]), otherwise, values.dtype)
+    spread[where] = values
+    return spread
+
+
+def make_runner(
+    spec: str, module: Module, *, address: str | None = None, workers: int | None = None
+) -> Callable[[Settings, Done, Iterable[Item]], Blocks]:
+    """Who computes blocks for `pipeline.job.embed_to`: the workers of a Ray cluster.
+
+    Args:
+        spec: the module's handle or path; every worker must be able to load it.
+        module: the same, loaded here.
+        address: of the cluster; by default the one this process is part of or that
+            `RAY_ADDRESS` names, else a new one on this machine.
+        workers: how many; by default one for each CPU of the cluster.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("ray", "running on a Ray cluster") from error
+    if os.path.exists(spec):  # noqa: PTH110
+        spec = os.path.abspath(spec)  # noqa: PTH100 - workers have another current folder
+
+    def run(settings: Settings, done: Done, items: Iterable[Item]) -> Blocks:
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        worker = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)
+        shared = ray.put(done)
+        actors = [worker.remote(spec, settings, shared) for _ in range(count)]
+        try:
+            for sha256 in ray.get([actor.weights_sha256.remote() for actor in actors]):
+                if sha256 != module.weights.sha256:
+                    raise WeightsError(
+                        f"a worker has other weights of {spec} than this machine "
+                        f"({module.weights.sha256}). Received: {sha256}"
+                    )
+            yield from _ordered(actors, chunked(map(_for_workers, items), CHUNK_ITEMS))
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+    return run
+
+
+class _Worker:
+    """One core of the cluster."""
+
+    def __init__(self, spec: str, settings: Settings, done: Done) -> None:
+        from mobilenet_hub.module import Module
+
+        self._processor = Processor(Module(spec, threads=1), settings, done=done)
+
+    def weights_sha256(self) -> str | None:
+        """Of the weights in use here."""
+        return self._processor.module.weights.sha256
+
+    def process(self, items: list[Item]) -> Block:
+        """Compute a block."""
+        return self._processor(items)
+
+
+def _ordered(actors: list[Any], chunks: Iterator[list[Item]]) -> Iterator[Block]:
+    """Blocks in the order of the chunks, of which so many are under way at each worker."""
+    import ray
+
+    free = deque(actor for _ in range(_AHEAD) for actor in actors)
+    running: dict[Any, Any] = {}
+    waiting: deque[Any] = deque()
+    while True:
+        # A worker that is done may run ahead of the oldest block, but not without bound.
+        room = min(len(free), 2 * _AHEAD * len(actors) - len(waiting))
+        for chunk in islice(chunks, max(0, room)):
+            actor = free.popleft()
+            reference = actor.process.remote(chunk)
+            running[reference] = actor
+            waiting.append(reference)
+        if not waiting:
+            return
+        if running:
+            finished, _ = ray.wait(list(running), num_returns=1)
+            free.extend(running.pop(reference) for reference in finished)
+        while waiting and waiting[0] not in running:
+            yield ray.get(waiting.popleft())
+
+
+def _for_workers(item: Item) -> Item:
+    """An item that can be read from any current folder."""
+    if isinstance(item, FileItem):
+        return NamedItem(item.id, os.path.abspath(item.path))  # noqa: PTH100 - keeps odd bytes
+    if isinstance(item, NamedItem):
+        return dataclasses.replace(item, path=os.path.abspath(item.path))  # noqa: PTH100
+    if isinstance(item, SliceItem):
+        return dataclasses.replace(item, archive=os.path.abspath(item.archive))  # noqa: PTH100
+    return item

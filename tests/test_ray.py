@@ -1,0 +1,137 @@
+"""On a real Ray cluster of this machine: the same rows as without it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mobilenet_hub as hub
+from mobilenet_hub.pipeline.compute import Settings
+from mobilenet_hub.pipeline.errors import SourceError
+from mobilenet_hub.pipeline.job import embed_to
+from mobilenet_hub.pipeline.sinks import read_rows
+from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.ray import Embedder, make_runner
+from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from commands import environment
+
+    env = {"PYTHONPATH": environment()["PYTHONPATH"], "MOBILENET_HUB_OFFLINE": "1"}
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": env}
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def module():
+    return hub.Module(SMALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "photos", 70)
+    (tmp_path / "photos" / "0003.jpg").write_bytes(b"no image")
+    (tmp_path / "photos" / os.fsdecode(b"odd \xff.jpg")).write_bytes(encoded(99))
+    return tmp_path
+
+
+def worker_pids():
+    """Processes that Ray named after our worker."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.read_bytes().startswith(b"ray::_Worker")
+    ]
+
+
+def contents(output):
+    return [row for batch in read_rows(output) for row in batch.to_pylist()]
+
+
+def test_the_ray_engine_writes_the_very_files_that_the_local_one_writes(cluster, folder, module):
+    settings = Settings(size=SIZE, content_hash=True, dimensions=True)
+    source = open_sources("photos")
+    local = embed_to(folder / "local", source, module, settings, part_items=20)
+    runner = make_runner(SMALL, module)
+    far = embed_to(folder / "far", source, module, settings, part_items=20, runner=runner)
+    assert (far.counts, far.rows, far.failures) == (local.counts, 70, 1)
+    for part in (folder / "local").glob("*.*"):
+        assert (folder / "far" / part.name).read_bytes() == part.read_bytes(), part.name
+    again = embed_to(folder / "far", source, module, settings, part_items=20, runner=runner)
+    assert (again.counts.done, again.counts.skipped) == (0, 71)
+
+
+def test_a_worker_that_is_killed_costs_nothing(cluster, folder, module):
+    write_pictures(folder / "photos", 300, start=100)
+    source, settings = open_sources("photos"), Settings(size=SIZE)
+    killed = []
+
+    def runner(*arguments):
+        for block in make_runner(SMALL, module)(*arguments):
+            if not killed:
+                killed.append(worker_pids()[0])
+                os.kill(killed[0], signal.SIGKILL)
+            yield block
+
+    embed_to(folder / "local", source, module, settings)
+    embed_to(folder / "far", source, module, settings, runner=runner)
+    assert killed
+    assert contents(folder / "far") == contents(folder / "local")
+
+
+def test_workers_with_other_weights_are_refused(cluster, folder, module):
+    from mobilenet_hub.errors import WeightsError
+
+    other = hub.Module(SMALL, weights="random")
+    with pytest.raises(WeightsError, match="a worker has other weights"):
+        embed_to(
+            folder / "far", open_sources("photos"), other, Settings(size=SIZE),
+            runner=make_runner(SMALL, other),
+        )  # fmt: skip
+
+
+def test_embedder_is_a_transform_for_ray_data(cluster, folder, module):
+    for path in (folder / "photos").glob("odd*"):
+        path.unlink()  # Ray Data itself reads no names that are not UTF-8
+    dataset = ray.data.read_binary_files(str(folder / "photos"), include_paths=True)
+    dataset = dataset.map_batches(
+        Embedder, fn_constructor_kwargs={"module": SMALL, "size": SIZE}, batch_size=16,
+        num_cpus=1, compute=ray.data.ActorPoolStrategy(size=1),
+    )  # fmt: skip
+    rows = {Path(row["id"]).name: row for row in dataset.take_all()}
+    local = list(hub.embed(folder / "photos", module, size=SIZE))
+    assert len(rows) == len(local) == 70
+    for record in local:
+        row = rows[Path(record.path).name]
+        if record.ok:
+            np.testing.assert_array_equal(row["embedding"], record.embedding)
+            assert row["stage"] == row["reason"] == ""
+        else:
+            assert np.isnan(row["embedding"]).all()
+            assert (row["stage"], row["reason"]) == (record.stage, record.reason)
+
+
+def test_embedder_takes_paths_and_adds_labels(folder):
+    embedder = Embedder(SMALL_CLASSIFIER, size=SIZE, labels=2)
+    paths = np.array(["photos/0001.jpg", "photos/0003.jpg"], object)
+    result = embedder({"path": paths})
+    assert result["label_indices"][0].min() >= 0
+    assert result["label_indices"][1].tolist() == [-1, -1]
+    assert result["id"].tolist() == paths.tolist()
+    with pytest.raises(SourceError, match="Received: image"):
+        embedder({"image": np.zeros((1, 4, 4, 3))})
