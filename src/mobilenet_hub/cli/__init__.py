@@ -12,7 +12,7 @@ import sys
 import typer
 
 from mobilenet_hub import __version__
-from mobilenet_hub.cli import catalog, classify, embed, weights
+from mobilenet_hub.cli import catalog, classify, embed, search, weights
 from mobilenet_hub.errors import MobileNetHubError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_ITEMS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (catalog, classify, embed, weights):
+for group in (catalog, classify, embed, search, weights):
     group.register(app)
 
 

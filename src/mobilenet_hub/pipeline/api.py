@@ -72,7 +72,7 @@ def embed(
     opened = open_sources(source, options)
     processor = Processor(module, settings)
     blocks = run(processor, opened.items(), threads=threads)
-    return _embeddings(blocks)
+    return embeddings(blocks)
 
 
 def classify(
@@ -135,7 +135,8 @@ def classify_one(
     return next(_classifications(run(processor, [item], threads=1)))
 
 
-def _embeddings(blocks: Blocks) -> Iterator[Embedding | Failure]:
+def embeddings(blocks: Blocks) -> Iterator[Embedding | Failure]:
+    """Blocks as records."""
     with closing(blocks):
         for block in blocks:
             labels = block.labels()

@@ -1,0 +1,167 @@
+"""Groups of images that are nearly the same.
+
+Images are taken in the order of the dataset. One that is at least as similar as the threshold to
+the first image of a group joins the most similar such group; any other begins a group. So each
+member is that similar to the image that would be kept, and results do not depend on chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.search.index import Match, new_index
+from mobilenet_hub.search.vectors import row_ids, unit_vectors
+
+# Up to so many first images, every one is compared with; beyond, those that an index finds, which
+# misses about one neighbour in a thousand and takes time that grows little more than linearly.
+EXACT_LIMIT = 32_768
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that are nearly the same.
+
+    Attributes:
+        first: id of the first of them in the dataset.
+        others: the others, in the order of the dataset, with their similarity to the first.
+    """
+
+    first: str
+    others: tuple[Match, ...]
+
+
+def find_duplicates(dataset: str | Path, *, threshold: float = 0.95) -> list[Group]:
+    """Groups of two or more nearly equal images, by the cosine of their embeddings.
+
+    Args:
+        dataset: a folder or file that `embed` wrote.
+        threshold: least similarity, above 0 and at most 1.
+
+    Returns:
+        Groups in the order of their first images.
+
+    Raises:
+        InputError: a threshold out of range.
+        DatasetError: not a dataset of embeddings.
+        MissingExtraError: more than `EXACT_LIMIT` different images, and usearch is not installed.
+    """
+    if not 0 < threshold <= 1:
+        raise InputError(f"threshold must be above 0 and at most 1. Received: {threshold}")
+    dataset = Path(dataset)
+    assignments = list(_assign(unit_vectors(dataset), threshold))
+    if not assignments:
+        return []
+    first = np.concatenate([rows for rows, _ in assignments])
+    similarity = np.concatenate([values for _, values in assignments])
+    repeated = np.zeros(len(first), bool)
+    repeated[first[first != np.arange(len(first))]] = True
+    wanted = repeated | (first != np.arange(len(first)))
+    return list(_named(dataset, first, similarity, wanted))
+
+
+def _named(
+    dataset: Path,
+    first: NDArray[np.int64],
+    similarity: NDArray[np.float32],
+    wanted: NDArray[np.bool_],
+) -> Iterator[Group]:
+    """Groups by their ids, which are read only now, and only those needed kept."""
+    names: dict[int, str] = {}
+    row = 0
+    for ids in row_ids(dataset):
+        for identity in ids:
+            if wanted[row]:
+                names[row] = identity
+            row += 1
+    members: dict[int, list[Match]] = {}
+    for at in np.flatnonzero(wanted).tolist():
+        leader = int(first[at])
+        if leader == at:
+            members[at] = []
+        else:
+            members[leader].append(Match(names[at], float(similarity[at])))
+    for leader, others in members.items():
+        yield Group(names[leader], tuple(others))
+
+
+def _assign(
+    batches: Iterator[NDArray[np.float32]], threshold: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """For each row, the first row of its group (maybe itself), and how similar it is to that."""
+    leaders: _Leaders | None = None
+    start = 0
+    for batch in batches:
+        if leaders is None:
+            leaders = _Leaders(batch.shape[1])
+        rows, similarities = leaders.most_similar(batch)
+        within = batch @ batch.T
+        new: list[int] = []
+        for at in range(len(batch)):
+            if new:
+                best = int(np.argmax(within[at, new]))
+                if within[at, new[best]] > similarities[at]:
+                    rows[at], similarities[at] = start + new[best], within[at, new[best]]
+            if similarities[at] < threshold:
+                rows[at], similarities[at] = start + at, 1.0
+                new.append(at)
+        leaders.add(np.asarray(new, np.int64) + start, batch[new])
+        start += len(batch)
+        yield rows, similarities
+
+
+class _Leaders:
+    """The first images of all groups so far."""
+
+    def __init__(self, features: int) -> None:
+        self._rows = np.empty(0, np.int64)
+        self._vectors = np.empty((0, features), np.float32)
+        self._count = 0
+        self._index: Any = None
+
+    def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """More of them."""
+        end = self._count + len(rows)
+        if self._index is None and end > EXACT_LIMIT:
+            self._index = new_index(vectors.shape[1], "f32")
+            known = self._vectors[: self._count]
+            self._index.add(self._rows[: self._count], known, threads=available_threads())
+            self._vectors = np.empty((0, vectors.shape[1]), np.float32)
+        if self._index is not None:
+            self._index.add(rows, vectors, threads=available_threads())
+        else:
+            if end > len(self._rows):
+                more = max(end, 2 * len(self._rows)) - len(self._rows)
+                self._rows = np.concatenate([self._rows, np.empty(more, np.int64)])
+                spare = np.empty((more, self._vectors.shape[1]), np.float32)
+                self._vectors = np.concatenate([self._vectors, spare])
+            self._rows[self._count : end] = rows
+            self._vectors[self._count : end] = vectors
+        self._count = end
+
+    def most_similar(
+        self, vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For each vector, the row of the most similar of them and how similar it is."""
+        rows = np.full(len(vectors), -1, np.int64)
+        best = np.full(len(vectors), -np.inf, np.float32)
+        if self._index is not None:
+            found = self._index.search(vectors, 1, threads=available_threads())
+            return found.keys[:, 0].astype(np.int64), 1 - found.distances[:, 0].astype(np.float32)
+        for start in range(0, self._count, _BLOCK):
+            end = min(start + _BLOCK, self._count)
+            similar = vectors @ self._vectors[start:end].T
+            at = similar.argmax(axis=1)
+            value = similar[np.arange(len(vectors)), at]
+            better = value > best
+            rows[better] = self._rows[start:end][at[better]]
+            best[better] = value[better]
+        return rows, best

@@ -1,0 +1,234 @@
+"""An index of a dataset's embeddings on disk, and searching it.
+
+    INDEX/vectors.usearch   half-precision HNSW graph (usearch), by cosine
+    INDEX/ids.arrow         the id of each row
+    INDEX/settings.json     how the embeddings were made; written last
+
+usearch was chosen over faiss by measurement (benchmarks/README.md): it searches the file where it
+lies, so that a search from a cold start costs milliseconds and next to no memory however large the
+index is; faiss would first read all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import MissingExtraError
+from mobilenet_hub.files import atomic_file, write_atomically
+from mobilenet_hub.pipeline.api import embeddings
+from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized
+from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.pipeline.items import Item
+from mobilenet_hub.pipeline.records import Embedding, Failure
+from mobilenet_hub.pipeline.run import run
+from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.search.vectors import how_made, row_ids, unit_vectors
+
+FORMAT = "mobilenet-hub-index/1"
+VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
+
+# Recall@10 was 0.998 with these on 20,000 features of photos (benchmarks/README.md).
+_EXPANSION_ADD, _EXPANSION_SEARCH = 128, 64
+
+
+# What JSON of another shape, and usearch, raise.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row that is like a query.
+
+    Attributes:
+        id: of the row.
+        similarity: cosine, at most 1; 1 for the same direction.
+    """
+
+    id: str
+    similarity: float
+
+
+def default_path(dataset: Path) -> Path:
+    """Where the index of a dataset is put unless told otherwise."""
+    return dataset.with_name(f"{dataset.name}.index")
+
+
+def build_index(
+    dataset: str | Path, output: str | Path | None = None, *, threads: int | None = None
+) -> Path:
+    """Index the embeddings of a dataset.
+
+    Args:
+        dataset: a folder or file that `embed` wrote.
+        output: the index's folder; replaced if it is an index already.
+        threads: cores to use; all by default.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DatasetError: not a dataset of embeddings, empty, or the output holds something else.
+        MissingExtraError: usearch is not installed.
+    """
+    dataset = Path(dataset)
+    output = default_path(dataset) if output is None else Path(output)
+    _refuse_strangers(output)
+    made = how_made(dataset)
+    index, rows = None, 0
+    for vectors in unit_vectors(dataset):
+        if index is None:
+            index = new_index(vectors.shape[1], "f16")
+        keys = np.arange(rows, rows + len(vectors), dtype=np.uint64)
+        index.add(keys, vectors, threads=threads or available_threads())
+        rows += len(vectors)
+    if index is None:
+        raise DatasetError(f"expected a dataset with rows. Received: {str(dataset)!r}, empty")
+    output.mkdir(exist_ok=True)
+    (output / SETTINGS).unlink(missing_ok=True)  # without it the folder is no index
+    with atomic_file(output / VECTORS) as file:
+        index.save(file.name)
+    _write_ids(output / IDS, dataset)
+    settings = {"format": FORMAT, "rows": rows, "features": index.ndim, "made": made}
+    write_atomically(output / SETTINGS, f"{json.dumps(settings, indent=2)}\n".encode())
+    return output
+
+
+def new_index(features: int, dtype: str) -> Any:
+    """An empty usearch index.
+
+    Raises:
+        MissingExtraError: usearch is not installed.
+    """
+    try:
+        from usearch.index import Index as UsearchIndex
+    except ImportError as error:
+        raise MissingExtraError("search", "searching") from error
+    return UsearchIndex(
+        ndim=features, metric="cos", dtype=dtype, expansion_add=_EXPANSION_ADD,
+        expansion_search=_EXPANSION_SEARCH,
+    )  # fmt: skip
+
+
+def _write_ids(path: Path, dataset: Path) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field("id", pa.string())])
+    with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
+        for ids in row_ids(dataset):
+            writer.write_batch(pa.record_batch([pa.array(ids, pa.string())], schema=schema))
+
+
+def _refuse_strangers(output: Path) -> None:
+    """Never write into a folder that is something else."""
+    if output.exists():
+        names = {path.name for path in output.iterdir()} if output.is_dir() else {"a file"}
+        if names - {VECTORS, IDS, SETTINGS}:
+            raise DatasetError(
+                f"the index's folder holds something else; choose another. Received: "
+                f"{str(output)!r}"
+            )
+
+
+class Index:
+    """An index on disk, open for searching; vectors stay in the file.
+
+    Args:
+        path: of its folder.
+
+    Attributes:
+        made: the settings its embeddings were made with, if they are known.
+
+    Raises:
+        DatasetError: not an index, or a damaged one.
+        MissingExtraError: usearch is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import pyarrow as pa
+
+        self.path = Path(path)
+        try:
+            settings = json.loads((self.path / SETTINGS).read_bytes())
+            if settings.get("format") != FORMAT:
+                raise ValueError(f"not of the format {FORMAT}")
+            self.made: dict[str, Any] | None = settings["made"]
+            self._index = new_index(settings["features"], "f16")
+            self._index.view(str(self.path / VECTORS))
+            self._ids = pa.ipc.open_file(pa.memory_map(str(self.path / IDS))).read_all()["id"]
+            if not len(self._index) == len(self._ids) == settings["rows"]:
+                raise ValueError("its files do not belong together")
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            RuntimeError,
+            pa.ArrowException,
+        ) as e:
+            raise DatasetError(
+                f"expected an index made by `mobilenet-hub index`: {e}. Received: {str(path)!r}"
+            ) from e
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._index)
+
+    def search(self, embedding: NDArray[np.float32], count: int = 10) -> list[Match]:
+        """The rows most like an embedding.
+
+        Args:
+            embedding: float32 [features], of any length but zero.
+            count: how many rows.
+
+        Returns:
+            Best first.
+
+        Raises:
+            DatasetError: the embedding has another number of features.
+        """
+        if embedding.shape != (self._index.ndim,):
+            raise DatasetError(
+                f"this index holds embeddings of {self._index.ndim} numbers. "
+                f"Received: shape {embedding.shape}"
+            )
+        vector = l2_normalized(embedding[None])[0]
+        found = self._index.search(vector, min(count, len(self)))
+        return [
+            Match(self._ids[int(key)].as_py(), 1.0 - float(distance))
+            for key, distance in zip(found.keys, found.distances, strict=True)
+        ]
+
+    def embed(self, items: Iterable[Item]) -> Iterator[Embedding | Failure]:
+        """Embed queries as the rows of the index were: same module, weights and preprocessing.
+
+        Raises:
+            DatasetError: how they were made is not known, or the module's weights have changed.
+        """
+        from mobilenet_hub.module import Module
+
+        made = self.made
+        if made is None:
+            raise DatasetError(
+                "the dataset of this index does not say which module made it, so that no image "
+                f"can be compared with it. Received: {str(self.path)!r}"
+            )
+        module = Module(made["handle"])
+        sha256 = module.weights.sha256
+        if sha256 != made["weights_sha256"]:
+            raise DatasetError(
+                f"this index was made with other weights of {made['handle']} "
+                f"({made['weights_sha256']}) than are here. Received: {sha256}"
+            )
+        settings = Settings(
+            crop=made["crop"], resample=made["resample"], size=(made["height"], made["width"]),
+            max_pixels=made["max_pixels"],
+        )  # fmt: skip
+        # A query or two, from a cold start: compiled for single images.
+        return embeddings(run(Processor(module, settings, single=True), items, threads=1))
