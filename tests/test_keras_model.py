@@ -177,7 +177,7 @@ def test_a_model_around_a_network_gives_and_takes_its_weights_too():
 
 
 def test_weights_of_another_network_are_refused():
-    with pytest.raises(WeightsError, match="depth multiplier 0.35"):
+    with pytest.raises(WeightsError, match=r"depth multiplier 0\.35"):
         mobilenets.model(V1_FEATURES, weights=random_for(f"{V2}/feature_vector"))
     model = mobilenets.model(V1_FEATURES)
     with pytest.raises(TensorMismatchError, match="missing: MobilenetV1/Conv2d_0/weights"):
@@ -199,7 +199,7 @@ def test_two_networks_in_a_model_are_not_mixed_up():
 def test_training_that_went_wrong_is_not_exported():
     model = mobilenets.model(V1_FEATURES)
     model.get_layer("Conv2d_0").kernel.assign(np.full((3, 3, 3, 8), np.nan))
-    with pytest.raises(WeightsError, match="NaN or infinity in: .*Conv2d_0/weights"):
+    with pytest.raises(WeightsError, match=r"NaN or infinity in: .*Conv2d_0/weights"):
         mobilenets.to_weights(model)
 
 

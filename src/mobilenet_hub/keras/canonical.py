@@ -6,7 +6,7 @@ library name theirs so wherever in a model they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import keras
@@ -103,7 +103,7 @@ class Snapshots:
         origin: Weights | None,
     ) -> None:
         self._layer, self._network, self._metadata = layer, network, metadata
-        self._last = origin
+        self._last = None if origin is None else _only(origin, variables_by_name(layer).keys())
 
     def current(self) -> Weights:
         """The weights now; the same object as last time if they did not change since.
@@ -116,11 +116,18 @@ class Snapshots:
         return self._last
 
     def _changed(self, last: Weights) -> bool:
-        variables = variables_by_name(self._layer)
-        return variables.keys() != last.tensors.keys() or any(
+        return any(
             not np.array_equal(_to_numpy(variable), last.tensors[name])
-            for name, variable in variables.items()
+            for name, variable in variables_by_name(self._layer).items()
         )
+
+
+def _only(weights: Weights, names: Set[str]) -> Weights:
+    """These tensors of weights: without the logits, for a layer that has none."""
+    if names == weights.tensors.keys():
+        return weights
+    tensors = {name: value for name, value in weights.tensors.items() if name in names}
+    return Weights(weights.network, tensors, weights.metadata)
 
 
 def _to_numpy(variable: keras.Variable) -> NDArray[np.float32]:

@@ -113,6 +113,7 @@ class KerasLayer(HubLayer):
         if self.info.module_format == "hub":
             signature = signature or "default"
             output_key = output_key or (None if as_dict else "default")
+        available = list(self._signatures.outputs(signature))  # or: unknown signature
         if signature and (output_key is not None) == bool(as_dict):
             raise KerasLayerError(
                 "When using a signature, either output_key or signature_outputs_as_dict=True "
@@ -131,7 +132,6 @@ class KerasLayer(HubLayer):
                 "signature, or arguments=dict(return_endpoints=True). "
                 f"Received: output_key={output_key!r}"
             )
-        available = list(self._signatures.outputs(signature))
         if output_key is not None and output_key not in available:
             raise KerasLayerError(
                 f"KerasLayer output does not contain the output key {output_key} "
@@ -244,8 +244,8 @@ class KerasLayer(HubLayer):
         """
         warnings.warn(
             f"{self.name} was made from its configuration alone, and the weights of "
-            f"{self.info.handle} are not on this machine: its outputs are NaN until weights are "
-            "set (set_weights, load_weights).",
+            f"{self.info.handle} are not on this machine: its kernels are NaN until they are set "
+            "(set_weights, load_weights).",
             stacklevel=2,
         )
 

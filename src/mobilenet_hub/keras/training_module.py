@@ -97,7 +97,7 @@ class TrainingModule(Module):
             raise TypeError("pass signature and as_dict by keyword")
         images, momentum = self._signatures.unpack(inputs, signature)
         check_images(images, self.info)
-        names = self._signatures.select(outputs, signature) if as_dict else ()
+        names = self._signatures.select(outputs, signature, as_dict=bool(as_dict))
         computed = self._layer(
             images,
             training="train" in self.tags,
@@ -190,6 +190,13 @@ class TrainingModule(Module):
         """
         raise TypeError(
             "A module in training has no inference session: take hub.Module(module).session(). "
+            f"Received: {self!r}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse: variables in training have one place."""
+        raise TypeError(
+            "a module in training cannot be pickled; export(path) writes its weights. "
             f"Received: {self!r}"
         )
 
