@@ -274,7 +274,8 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, info: ModuleInfo) ->
         raise KerasLayerError(
             f"batch_norm_momentum can be chosen from version 3 on. Received: {info.handle}"
         )
-    checked_momentum(given.get("batch_norm_momentum"))
+    if "batch_norm_momentum" in given:
+        checked_momentum(given["batch_norm_momentum"])
     return given
 
 

@@ -91,10 +91,12 @@ class Reusable:
             InputError, InputTypeError: images that do not fit.
         """
         check_images(images, self.info)
+        if batch_norm_momentum is not None:
+            checked_momentum(batch_norm_momentum)
         return self.network_layer(
             images,
             training=training,
-            momentum=checked_momentum(batch_norm_momentum),
+            momentum=batch_norm_momentum,
             task=self.info.task,
             as_dict=return_endpoints,
         )
