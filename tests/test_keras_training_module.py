@@ -166,9 +166,9 @@ def gradient_step(module, x, rate):
 
 
 def test_a_gradient_step_of_the_backend_learns():
-    module, x = in_training(), backend_images()
+    module, x = in_training(weights=None), backend_images(size=64)
     before = module.current_weights()
-    losses = [gradient_step(module, x, rate=1e-5) for _ in range(3)]
+    losses = [gradient_step(module, x, rate=1e-6) for _ in range(3)]
     assert losses[2] < losses[1] < losses[0]
     after = module.current_weights()
     unchanged = {n for n, v in after.tensors.items() if np.array_equal(v, before.tensors[n])}
