@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mobilenet_hub.images.limits import Data
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BrokenItem, BytesItem, FileItem, Item, path_id
 
@@ -123,8 +124,9 @@ def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
                 yield FileItem(word)
             else:
                 yield from source.items()
-        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], bytes):
-            yield BytesItem(str(value[0]), str(value[0]), value[1])
+        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Data):
+            name = str(value[0])
+            yield BytesItem(path_id(name), name, bytes(value[1]))
         elif hasattr(value, "id") and hasattr(value, "read"):
             yield value
         else:

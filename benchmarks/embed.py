@@ -1,0 +1,314 @@
+"""Images a second from files to feature vectors: this library beside the others, end to end.
+
+    pip install -e '.[onnxruntime]' tensorflow torch
+    python benchmarks/embed.py ../shared/photos            # 10,000 files, 3 rounds
+    python benchmarks/embed.py ../shared/photos --memory   # peak memory of 10,000 and 50,000
+
+The photos are linked under other names until there are 10,000 files. Every contestant runs in a
+process of its own, warms up on 200 files, then embeds all; they take turns, round after round, so
+that a machine that slows down slows all of them; medians are reported. Start-up is left out.
+
+`bound` is harmonic: what this machine would do if it alternated between decoding alone and
+inference alone, each at the rate it reaches by itself on all cores, with nothing lost between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mobilenet_hub as hub
+from mobilenet_hub.pipeline.compute import Processor, Settings
+from mobilenet_hub.pipeline.items import FileItem
+from mobilenet_hub.pipeline.job import embed_to
+from mobilenet_hub.pipeline.run import CHUNK_ITEMS, chunked, ordered_map
+from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.runtime import available_threads
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+CASES = {
+    "V2 0.35 at 96": ("google/imagenet/mobilenet_v2_035_96/feature_vector/5", 0.35, 96),
+    "V2 1.0 at 224": ("google/imagenet/mobilenet_v2_100_224/feature_vector/5", 1.0, 224),
+}
+OURS = "mobilenet-hub, hub.embed"
+DECODE, INFER = "decoding alone", "inference alone"
+WARM_UP, BATCH = 200, 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--only", choices=sorted(CASES), default=None)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        measure(arguments.contestant, arguments.only, arguments.photos)
+        return
+    print(f"{platform.processor() or platform.machine()}, {available_threads()} cores\n")
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.memory:
+            report_memory(arguments.photos, Path(folder))
+            return
+        linked = link(arguments.photos, Path(folder, "photos"), arguments.files)
+        for case in [arguments.only] if arguments.only else CASES:
+            report(case, linked, arguments.files, arguments.rounds)
+
+
+def link(photos: Path, folder: Path, count: int) -> Path:
+    """So many files, all links to the photos."""
+    folder.mkdir()
+    originals = sorted(photos.resolve().glob("*.jpg"))
+    for number in range(count):
+        (folder / f"{number:06d}.jpg").symlink_to(originals[number % len(originals)])
+    return folder
+
+
+def report(case: str, photos: Path, files: int, rounds: int) -> None:
+    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+    for _ in range(rounds):
+        for name in CONTESTANTS:
+            result = child(name, case, photos)
+            rates[name].append(files / result["seconds"])
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER])
+    ours = medians[OURS]
+    print(f"\n{case}, {files:,} files, median of {rounds} rounds\n")
+    print("| | images/s | mobilenet-hub is |\n|---|---:|---:|")
+    print(f"| bound of the two below | {bound:,.0f} | {ours / bound:.2f}× |")
+    for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
+        print(f"| {name} | {rate:,.0f} | {ours / rate:.2f}× |", flush=True)
+
+
+def report_memory(photos: Path, folder: Path) -> None:
+    case = "V2 0.35 at 96"
+    print("| files | peak memory | seconds | images/s |\n|---:|---:|---:|---:|")
+    for count in (10_000, 50_000):
+        linked = link(photos, folder / str(count), count)
+        result = child("mobilenet-hub, to Parquet", case, linked)
+        rate = count / result["seconds"]
+        print(
+            f"| {count:,} | {result['peak_megabytes']:.1f} MB | {result['seconds']:.1f} "
+            f"| {rate:,.0f} |",
+            flush=True,
+        )
+
+
+def child(name: str, case: str, photos: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(photos), "--contestant", name, "--only", case]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(name: str, case: str, photos: Path) -> None:
+    """In a process of its own: warm up, run, print what it took."""
+    handle, multiplier, size = CASES[case]
+    run = CONTESTANTS[name](handle, multiplier, size, photos)
+    run(WARM_UP)
+    start = time.perf_counter()
+    count = run(None)
+    seconds = time.perf_counter() - start
+    expected = sum(1 for _ in photos.iterdir())
+    if count != expected:
+        raise SystemExit(f"{name} returned {count} rows for {expected} files")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_megabytes": peak}))
+
+
+# Contestants: made with handle, depth multiplier, input size and folder; called with how many
+# files to take (None: all); they return how many feature vectors they made.
+Run = Callable[[int | None], int]
+
+
+def load(handle: str, multiplier: float) -> hub.Module:
+    """Real weights; the sizes of a network share their shapes, and cost the same at any values."""
+    key = f"google/imagenet/mobilenet_v2_{round(multiplier * 100):03d}_224/feature_vector/5"
+    return hub.Module(handle, weights=hub.Module(key).weights)
+
+
+def hub_embed(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    module = load(handle, multiplier)
+    check_against_module(module, size, photos)
+
+    def run(limit: int | None) -> int:
+        files = None if limit is None else sorted(photos.iterdir())[:limit]
+        records = hub.embed(photos if files is None else files, module)
+        return sum(record.ok for record in records)
+
+    return run
+
+
+def check_against_module(module: hub.Module, size: int, photos: Path) -> None:
+    """The same decoding, then the module called by hand, must give the same."""
+    files = sorted(photos.iterdir())[:100]
+    images = np.stack([hub.load_image(file, size, size) for file in files])
+    rows = np.stack([record.embedding for record in hub.embed(files, module)])
+    error = np.abs(rows - module(images)).max()
+    if not error < 1e-4 or rows.dtype != np.float32:
+        raise SystemExit(f"hub.embed returns something else than the module: off by {error}")
+
+
+def hub_parquet(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    module = load(handle, multiplier)
+
+    def run(limit: int | None) -> int:
+        files = None if limit is None else sorted(map(str, photos.iterdir()))[:limit]
+        with tempfile.TemporaryDirectory() as folder:
+            source = open_sources(str(photos) if files is None else files)
+            return embed_to(Path(folder, "out"), source, module, Settings()).rows
+
+    return run
+
+
+def items(photos: Path, limit: int | None) -> Iterator[Any]:
+    return islice((FileItem(str(path)) for path in sorted(photos.iterdir())), limit)
+
+
+def decode_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    processor = Processor(load(handle, multiplier), Settings())
+
+    def decode(chunk: list[Any]) -> int:
+        slot = processor._buffer()[0]
+        return sum(processor._load(item, slot) is not None for item in chunk)
+
+    def run(limit: int | None) -> int:
+        chunks = chunked(items(photos, limit), CHUNK_ITEMS)
+        return sum(ordered_map(decode, chunks, threads=available_threads()))
+
+    return run
+
+
+def infer_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    session = load(handle, multiplier).session("feature_vector")
+    batch = 128
+    images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    outputs = session.outputs(batch)
+
+    def run(limit: int | None) -> int:
+        count = limit or sum(1 for _ in photos.iterdir())
+        for _ in range(0, count, batch):
+            session.run(images, outputs)
+        return count
+
+    return run
+
+
+def keras_tensorflow(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    """keras.applications on a folder, as the Keras guides do it."""
+    import keras
+
+    network = keras.applications.MobileNetV2(
+        input_shape=(size, size, 3), alpha=multiplier, include_top=False, weights=None,
+        pooling="avg",
+    )  # fmt: skip
+    inputs = keras.Input((size, size, 3))
+    model = keras.Model(inputs, network(inputs / 127.5 - 1.0))
+
+    def run(limit: int | None) -> int:
+        dataset = keras.utils.image_dataset_from_directory(
+            photos, labels=None, image_size=(size, size), batch_size=BATCH, shuffle=False,
+            verbose=False,
+        )  # fmt: skip
+        if limit is not None:
+            dataset = dataset.take(-(-limit // BATCH))
+        return len(model.predict(dataset, verbose=0))
+
+    return run
+
+
+def onnx_session(handle: str, multiplier: float, size: int) -> Any:
+    import onnxruntime
+
+    from mobilenet_hub.graph import build_graph
+
+    model = build_graph(load(handle, multiplier).weights, "feature_vector", size=(size, size))
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def read_with_pillow(path: Path, size: int) -> np.ndarray[Any, Any]:
+    """As scripts do: shorter side to 256/224 of the size, central square, floats."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+        scale = size * 256 / 224 / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)))
+        left, top = (image.width - size) // 2, (image.height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+        return np.asarray(image, np.float32) / 255
+
+
+def pillow_loop(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    session = onnx_session(handle, multiplier, size)
+
+    def run(limit: int | None) -> int:
+        count, batch = 0, []
+        for path in islice(sorted(photos.iterdir()), limit):
+            batch.append(read_with_pillow(path, size))
+            if len(batch) == BATCH:
+                count += len(session.run(None, {"images": np.stack(batch)})[0])
+                batch = []
+        return count + (len(session.run(None, {"images": np.stack(batch)})[0]) if batch else 0)
+
+    return run
+
+
+class _PillowFiles:
+    """A torch dataset (map style)."""
+
+    def __init__(self, paths: list[Path], size: int) -> None:
+        self._paths = paths
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        return torch.from_numpy(read_with_pillow(self._paths[index], self._size))
+
+
+def torch_loader(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+    from torch.utils.data import DataLoader
+
+    session = onnx_session(handle, multiplier, size)
+
+    def run(limit: int | None) -> int:
+        dataset: Any = _PillowFiles(sorted(photos.iterdir())[:limit], size)
+        loader = DataLoader(dataset, batch_size=BATCH, num_workers=available_threads())
+        return sum(len(session.run(None, {"images": batch.numpy()})[0]) for batch in loader)
+
+    return run
+
+
+CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
+    OURS: hub_embed,
+    "mobilenet-hub, to Parquet": hub_parquet,
+    DECODE: decode_alone,
+    INFER: infer_alone,
+    "Keras on TensorFlow, image_dataset_from_directory": keras_tensorflow,
+    "Pillow and ONNX Runtime, a loop": pillow_loop,
+    "Pillow in a torch DataLoader, and ONNX Runtime": torch_loader,
+}
+
+if __name__ == "__main__":
+    main()
