@@ -495,3 +495,34 @@ def test_a_flaky_network_is_tried_again(monkeypatch):
 def test_path_types_give_the_same_items(here):
     write_pictures(here / "photos", 1)
     assert ids(Path("photos")) == ids("photos")
+
+
+@pytest.mark.slow
+def test_a_bucket_of_s3_is_a_folder(monkeypatch):
+    """Against a real server of the protocol (moto) and its real client (s3fs)."""
+    pytest.importorskip("s3fs")
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="photos")
+        for index in range(5):
+            client.put_object(Bucket="photos", Key=f"a/{index}.jpg", Body=encoded(index))
+        client.put_object(Bucket="photos", Key="a/readme.txt", Body=b"")
+        wanted = {f"s3://photos/a/{index}.jpg": encoded(index) for index in range(5)}
+        assert contents("s3://photos") == wanted
+        assert list(contents("s3://photos/a/*[13].jpg")) == list(wanted)[1::2]
+        item = next(open_sources("s3://photos").items())
+        assert item.stamp().size == len(encoded(0))
+        assert item.stamp().mtime_ns > 1e18
+        (gone,) = open_sources(["s3://photos/none.jpg"]).items()
+        with pytest.raises(ItemError, match="No such file"):
+            gone.read(LIMIT)
+    finally:
+        server.stop()

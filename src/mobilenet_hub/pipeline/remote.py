@@ -98,7 +98,7 @@ def open_url(url: str, options: SourceOptions) -> Source:
     name = urlsplit(url).path.lower()
     web = urlsplit(url).scheme in ("http", "https")
     if not web and any(c in path for c in "*?["):
-        return _many(fs, lambda: sorted(fs.glob(path)), url)
+        return _open_glob(fs, path, url)
     if not web and _is_folder(fs, path, url):
         return Source(lambda: _walk(fs, path, options), lambda: None, distinct=True)
     if name.endswith((".txt", ".lst", ".list")):
@@ -124,15 +124,21 @@ def _streamed(fs: Any, path: str, read: Any) -> Source:
     return Source(items, lambda: None)
 
 
-def _many(fs: Any, paths: Any, url: str) -> Source:
-    if not paths():
+def _open_glob(fs: Any, pattern: str, url: str) -> Source:
+    def found() -> list[tuple[str, dict[str, Any]]]:
+        return sorted(fs.glob(pattern, detail=True).items())
+
+    if not found():
         raise SourceError(f"nothing matches the pattern. Received: {url!r}")
+    return Source(
+        lambda: (_listed(fs, path, entry) for path, entry in found()), lambda: len(found())
+    )
 
-    def items() -> Iterator[Item]:
-        for path in paths():
-            yield url_item(fs.unstrip_protocol(path))
 
-    return Source(items, lambda: len(paths()))
+def _listed(fs: Any, path: str, entry: dict[str, Any]) -> RemoteItem:
+    """The item of a file that a listing told of."""
+    url = fs.unstrip_protocol(path)
+    return RemoteItem(path_id(url), url, _stamp(entry))
 
 
 def _walk(fs: Any, folder: str, options: SourceOptions) -> Iterator[Item]:
@@ -149,8 +155,7 @@ def _walk(fs: Any, folder: str, options: SourceOptions) -> Iterator[Item]:
         if entry["type"] == "directory":
             yield from _walk(fs, path, options)
         elif options.all_files or path.lower().endswith(IMAGE_SUFFIXES):
-            url = fs.unstrip_protocol(path)
-            yield RemoteItem(path_id(url), url, _stamp(entry))
+            yield _listed(fs, path, entry)
 
 
 def _is_folder(fs: Any, path: str, url: str) -> bool:
