@@ -99,6 +99,9 @@ def open_url(url: str, options: SourceOptions) -> Source:
     web = urlsplit(url).scheme in ("http", "https")
     if not web and any(c in path for c in "*?["):
         return _open_glob(fs, path, url)
+    image = Source(lambda: iter((url_item(url),)), lambda: 1, distinct=True)
+    if name.endswith(IMAGE_SUFFIXES):  # reading it will say whether it is there
+        return image
     if not web and _is_folder(fs, path, url):
         return Source(lambda: _walk(fs, path, options), lambda: None, distinct=True)
     if name.endswith((".txt", ".lst", ".list")):
@@ -113,7 +116,7 @@ def open_url(url: str, options: SourceOptions) -> Source:
         from mobilenet_hub.pipeline import archives
 
         return _streamed(fs, path, lambda file: archives.stream_items(file, url, options))
-    return Source(lambda: iter((url_item(url),)), lambda: 1, distinct=True)
+    return image
 
 
 def _streamed(fs: Any, path: str, read: Any) -> Source:
