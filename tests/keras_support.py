@@ -20,7 +20,8 @@ def images(count=4, height=224, width=None, seed=0):
 def numpy_of(tensor):
     import keras
 
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))).copy()
+    value = getattr(tensor, "value", tensor)  # of a variable
+    return np.array(keras.ops.convert_to_numpy(value), np.float32)
 
 
 def random_for(handle, *, num_classes=None, seed=0):

@@ -132,5 +132,5 @@ def _only(weights: Weights, names: Set[str]) -> Weights:
 
 def _to_numpy(variable: keras.Variable) -> NDArray[np.float32]:
     """The values, perhaps in the variable's own memory."""
-    array: NDArray[np.float32] = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
-    return array
+    array: NDArray[Any] = keras.ops.convert_to_numpy(variable.value)
+    return array.astype(np.float32, copy=False)
