@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import mobilenet_hub as hub
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.runtime.openvino import import_openvino
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 Features = NDArray[np.float32]
@@ -113,7 +114,7 @@ def raw_openvino(weights: Any, images: Features) -> dict[str, Contestant]:
 def _openvino_run(
     model: bytes, images: Features, channels: int, shapes: str, streams: int, tile: int
 ) -> Contestant:
-    import openvino as ov
+    ov = import_openvino()
 
     core = ov.Core()
     graph = core.read_model(model)

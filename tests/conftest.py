@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+# No test reaches beyond this machine, nor looks at what its user has cached or pinned.
 os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
+os.environ["MOBILENET_HUB_CACHE_DIR"] = tempfile.mkdtemp(prefix="mobilenet-hub-tests-")
+for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK"):
+    os.environ.pop(variable, None)
+atexit.register(shutil.rmtree, os.environ["MOBILENET_HUB_CACHE_DIR"], ignore_errors=True)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 DATA = Path(__file__).parent / "data"

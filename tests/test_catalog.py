@@ -69,7 +69,7 @@ def test_an_unknown_handle_names_the_nearest(handle, suggestion):
     assert isinstance(error.value, MobileNetHubError)
 
 
-@pytest.mark.parametrize("nonsense", ["", "/", "x" * 10_000, "../../etc/passwd", "\0"])
+@pytest.mark.parametrize("nonsense", ["", "/", "x" * 10_000, "../../etc/passwd", "\0", 3, None])
 def test_nonsense_is_refused_in_the_same_way(nonsense):
     with pytest.raises(UnknownHandleError):
         find(nonsense)
@@ -97,6 +97,11 @@ def test_v1_takes_any_size_from_version_3_on_and_v2_never():
     assert find("google/imagenet/mobilenet_v1_050_128/feature_vector/1").fixed_size
     assert not find("google/imagenet/mobilenet_v1_050_128/feature_vector/3").fixed_size
     assert find("google/imagenet/mobilenet_v2_050_128/feature_vector/5").fixed_size
+
+
+def test_the_catalogue_cannot_be_changed():
+    with pytest.raises(TypeError):
+        del modules()["google/tf2-preview/mobilenet_v2/feature_vector/4"]
 
 
 def test_records_are_frozen():

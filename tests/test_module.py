@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 import subprocess
 import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -112,6 +116,8 @@ def test_a_momentum_may_be_passed_and_changes_nothing_in_inference(module):
         ({"images": 0}, "image_feature_vector_with_bn_hparams"),
         ({"images": 0, "batch_norm_momentum": 9}, "image_feature_vector_with_bn_hparams"),
         ({"pictures": 0}, None),
+        ({"images": 0, "batch_norm_momentum": None}, "image_feature_vector_with_bn_hparams"),
+        ({"images": 0, "batch_norm_momentum": np.ones(2)}, "image_feature_vector_with_bn_hparams"),
     ],
 )
 def test_inputs_of_another_signature_are_refused(module, inputs, signature):
@@ -178,6 +184,8 @@ def test_an_empty_batch_gives_empty_outputs(module):
         ("photo.jpg", InputTypeError, r"load_image.*Received: builtins\.str"),
         ([[1], [2, 3]], InputTypeError, "must convert"),
         (None, InputTypeError, "Received"),
+        (np.ma.masked_array(np.zeros((1, 8, 8, 3))), InputTypeError, "masked"),
+        (np.full((1, 8, 8, 3), 1e39), InputError, "NaN or infinity"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(module, images, error, message):
@@ -271,6 +279,76 @@ def test_importing_the_package_imports_nothing_heavy():
     code = f"import sys, mobilenet_hub; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def run_python(code, **environment):
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    variables = {k: v for k, v in os.environ.items() if k != "CI"} | environment
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_nothing_is_reported_to_anybody(tmp_path):
+    """OpenVINO's telemetry would resolve a host, start a process and write to the home folder."""
+    code = f"""
+        import sys
+        seen = []
+        sys.addaudithook(lambda event, _: seen.append(event))
+        import numpy, mobilenet_hub as hub
+        hub.Module("{SMALL}/3")(numpy.zeros((1, 32, 32, 3), "float32"))
+        print([e for e in seen if e.startswith(("socket.", "subprocess.", "os.fork", "os.spawn"))])
+    """
+    assert run_python(code, HOME=str(tmp_path)) == "[]"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_module_works_on_in_a_forked_child(engine):
+    code = f"""
+        import multiprocessing, numpy, mobilenet_hub as hub
+        module = hub.Module("{SMALL}/3", engine="{engine}")
+        images = numpy.full((5, 32, 32, 3), 0.5, "float32")
+        expected = module(images)
+        def child(queue):
+            queue.put(bool((module(images) == expected).all()))
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=child, args=(queue,), daemon=True)
+        process.start()
+        print(queue.get(timeout=60))
+        process.join()
+    """
+    assert run_python(code) == "True"
+
+
+def test_a_module_can_be_pickled_and_copied(module):
+    images = reference_images()
+    for again in (pickle.loads(pickle.dumps(module)), copy.copy(module)):
+        assert again.info == module.info
+        np.testing.assert_array_equal(again(images), module(images))
+
+
+def test_outputs_without_the_default_need_as_dict(module):
+    images = reference_images()[:1]
+    with pytest.raises(
+        OutputError, match=r"There is no output named 'default'\. Use as_dict=True\."
+    ):
+        module(images, outputs=["MobilenetV1/Conv2d_0"])
+    np.testing.assert_array_equal(module(images, outputs="default"), module(images))
+
+
+@pytest.mark.parametrize("spec", [None, 3, b"handle"])
+def test_what_names_no_module_is_refused(spec):
+    with pytest.raises(InputTypeError, match="Received"):
+        hub.Module(spec)
+
+
+def test_a_signature_is_checked_without_weights():
+    handle = "google/imagenet/mobilenet_v2_050_96/feature_vector/3"
+    with pytest.raises(SignatureError, match="Unknown signature"):
+        hub.get_expected_image_size(handle, signature="image_classification")
 
 
 def test_a_call_is_silent(module):

@@ -111,6 +111,9 @@ def test_bf16_is_close_to_float32(build):
         {"name": "onnxruntime", "precision": "bf16"},
         {"name": "onnxruntime", "providers": ("NoSuchExecutionProvider",)},
         {"name": "openvino", "threads": 0},
+        {"name": "openvino", "threads": 1.5},
+        {"name": "onnxruntime", "providers": ()},
+        {"name": "onnxruntime", "providers": "CPUExecutionProvider"},
     ],
 )
 def test_an_engine_that_cannot_be_had_is_refused(arguments):

@@ -132,6 +132,8 @@ def test_a_failed_write_leaves_the_old_file(weights, tmp_path, monkeypatch):
 def test_tensors_cannot_be_replaced(weights):
     with pytest.raises(TypeError):
         weights.tensors["MobilenetV1/Conv2d_0/weights"] = None
+    with pytest.raises(ValueError, match="read-only"):
+        weights.tensors["MobilenetV1/Conv2d_0/weights"][...] = 0
 
 
 @pytest.mark.parametrize("key", EMBEDDED)

@@ -12,13 +12,12 @@ from mobilenet_hub.errors import InputError, InputTypeError
 # Float images are in [0,1]. Augmented ones may leave that range a little, normalised ones reach
 # about ±3; values above this are 0-255 pixels that were not divided.
 PLAINLY_NOT_UNIT_RANGE = 8.0
-_CHECKED_AT_ONCE = 1 << 17  # floats: half a megabyte
 
 
 def as_images(
     value: Any, expected_size: tuple[int, int], *, fixed_size: bool
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """A batch of images as a C-contiguous array, checked.
+    """A batch of images as a C-contiguous array, checked but for its values (`check_values`).
 
     Args:
         value: anything that converts to an array [batch, height, width, 3] by NumPy, `__array__` or
@@ -31,7 +30,7 @@ def as_images(
 
     Raises:
         InputTypeError: not an array, or of another dtype.
-        InputError: wrong rank, channels or size; NaN, infinity, or 0-255 values given as float.
+        InputError: wrong rank, channels or size.
     """
     array = _to_numpy(value)
     height, width = expected_size
@@ -56,15 +55,14 @@ def as_images(
         raise InputError(f"images must not be empty. Received: shape {list(array.shape)}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    images = np.ascontiguousarray(_as_float32(array))
-    _check_values(images)
-    return images
+    return np.ascontiguousarray(_as_float32(array))
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
     # ml_dtypes' bfloat16 and float8 are kind "V" to NumPy, and convert all the same.
     if array.dtype.kind == "f" or "float" in array.dtype.name:
-        return array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused
+            return array.astype(np.float32, copy=False)
     raise InputTypeError(
         "images must be floating point in [0,1], or uint8 in [0,255]. "
         f"Received: dtype {array.dtype}"
@@ -72,11 +70,18 @@ def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:
+    if type(value).__name__ == "MaskedArray":
+        raise InputTypeError(
+            "images must not be masked, networks know no missing pixels; fill them first. "
+            "Received: a masked array"
+        )
     if isinstance(value, np.ndarray):
         return value
     try:
         if hasattr(value, "detach"):  # torch: a tensor that requires grad refuses to convert
             value = value.detach()
+            if "bfloat16" in str(value.dtype):  # which NumPy does not know
+                value = value.float()
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise InputTypeError(
@@ -94,18 +99,25 @@ def _to_numpy(value: Any) -> NDArray[Any]:
     )
 
 
-def _check_values(images: NDArray[np.float32]) -> None:
-    """NaN, infinity, 0-255: a few images at a time, so that each is read while in the cache."""
-    step = max(1, _CHECKED_AT_ONCE // images[:1].size) if len(images) else 1
-    for start in range(0, len(images), step):
-        part = images[start : start + step]
-        # NaN fails both comparisons.
-        if not (part.max() <= PLAINLY_NOT_UNIT_RANGE and part.min() > -np.inf):
-            _refuse_values(part, start)
+def check_values(images: NDArray[Any], first: int) -> None:
+    """Refuse NaN, infinity, and 0-255 values in float images; all uint8 images are fine.
+
+    Args:
+        images: [n, height, width, 3]; a few, so that they stay in the cache.
+        first: index in its batch of the first of them, for the message.
+
+    Raises:
+        InputError: names the image.
+    """
+    # NaN fails both comparisons.
+    if images.dtype != np.uint8 and not (
+        images.max() <= PLAINLY_NOT_UNIT_RANGE and images.min() > -np.inf
+    ):
+        _refuse_values(images, first)
 
 
-def _refuse_values(part: NDArray[np.float32], start: int) -> None:
-    for index, image in enumerate(part, start):
+def _refuse_values(images: NDArray[Any], first: int) -> None:
+    for index, image in enumerate(images, first):
         if not np.isfinite(image).all():
             raise InputError(
                 f"images must be finite. Received: NaN or infinity in image {index} of the batch"

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 from mobilenet_hub.errors import UnknownHandleError
@@ -204,7 +205,7 @@ def _records() -> Iterator[ModuleInfo]:
 @cache
 def modules() -> Mapping[str, ModuleInfo]:
     """All modules by handle (path form), networks in published order, versions ascending."""
-    return {record.handle: record for record in _records()}
+    return MappingProxyType({record.handle: record for record in _records()})
 
 
 _HANDLE_PREFIX = re.compile(r"(https?://)?(www\.)?tfhub\.dev/", re.IGNORECASE)
@@ -219,6 +220,8 @@ def find(handle: str) -> ModuleInfo:
     Raises:
         UnknownHandleError: names the nearest valid handles.
     """
+    if not isinstance(handle, str):
+        raise UnknownHandleError(handle, reason="A handle is a string.")
     path = _HANDLE_PREFIX.sub("", handle.strip(), count=1).partition("?")[0].strip("/")
     if (record := modules().get(path)) is not None:
         return record

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.arrays import as_images
+from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import ModuleInfo, Task
-from mobilenet_hub.errors import InputError, SignatureError
+from mobilenet_hub.errors import InputError, InputTypeError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.runtime import EngineName, GraphSpec, Precision, Runner, Session, make_engine
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
@@ -104,11 +104,39 @@ class Module:
     ) -> None:
         self.info, found = located(spec)
         self.name = name
+        self._options = (engine, precision, threads, tuple(providers))
         self._trained = spec if isinstance(spec, Trained) and weights is None else None
         self._engine = make_engine(
             engine, precision=precision, threads=threads, providers=providers
         )
         self._set_weights(choose_weights(self.info, found if weights is None else weights))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was made of; the copy compiles its own graphs."""
+        self._follow_training()
+        return (_made_of, (self.info, self.name, self.weights, *self._options))
+
+    @overload
+    def __call__(
+        self,
+        inputs: Any,
+        _sentinel: None = None,
+        signature: str | None = None,
+        as_dict: Literal[False] | None = None,
+        *,
+        outputs: Iterable[str] | None = None,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def __call__(
+        self,
+        inputs: Any,
+        _sentinel: None = None,
+        signature: str | None = None,
+        *,
+        as_dict: Literal[True],
+        outputs: Iterable[str] | None = None,
+    ) -> Outputs: ...
 
     def __call__(
         self,
@@ -143,9 +171,9 @@ class Module:
             raise TypeError("pass signature and as_dict by keyword")
         self._follow_training()
         task = self._signatures.task(signature)
+        names = self._signatures.select(outputs, signature, as_dict=bool(as_dict))
         images, _ = self._signatures.unpack(inputs, signature)  # momentum: nothing in inference
         images = as_images(images, self._size, fixed_size=self.info.fixed_size)
-        names = self._signatures.select(outputs, signature) if as_dict else ("default",)
         computed = self._compute(task, images, names)
         return computed if as_dict else computed["default"]
 
@@ -263,7 +291,8 @@ class Module:
         first_name = {layer.scope: name for name, layer in reversed(layers.items())}
         if len(images) == 0:
             return {name: self._empty(name, task, images) for name in names}
-        computed = self._runners[task](images, tuple(dict.fromkeys(first_name.values())))
+        endpoints = tuple(dict.fromkeys(first_name.values()))
+        computed = self._runners[task](images, endpoints, check=check_values)
         return {
             name: computed[name if name == "default" else first_name[layers[name].scope]]
             for name in names
@@ -297,10 +326,10 @@ def get_num_image_channels(module_or_spec: Module | Spec, signature: str | None 
 
 
 def _info(module_or_spec: Module | Spec, signature: str | None) -> ModuleInfo:
-    if isinstance(module_or_spec, Module):
-        module_or_spec.get_input_info_dict(signature)
-        return module_or_spec.info
-    return located(module_or_spec)[0]
+    spec = module_or_spec.info if isinstance(module_or_spec, Module) else module_or_spec
+    info, _ = located(spec)
+    Signatures(info, info.network).task(signature)
+    return info
 
 
 def located(spec: Spec) -> tuple[ModuleInfo, Weights | None]:
@@ -312,5 +341,31 @@ def located(spec: Spec) -> tuple[ModuleInfo, Weights | None]:
     """
     if isinstance(spec, Trained):
         return spec.info, spec.current_weights()
+    if not isinstance(spec, str | PathLike | ModuleInfo):
+        raise InputTypeError(
+            "expected a handle, a path, or something in training. "
+            f"Received: {type(spec).__qualname__}"
+        )
     target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
     return (target, None) if isinstance(target, ModuleInfo) else locate(target)
+
+
+def _made_of(
+    info: ModuleInfo,
+    name: str,
+    weights: Weights,
+    engine: EngineName,
+    precision: Precision,
+    threads: int | None,
+    providers: tuple[str, ...],
+) -> Module:
+    """A module from its parts: what unpickling calls."""
+    return Module(
+        info,
+        name=name,
+        weights=weights,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        providers=providers,
+    )

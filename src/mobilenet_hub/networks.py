@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 BATCH_NORM_EPSILON = 0.001
 NUM_CLASSES = 1001  # ImageNet's 1000 after "background", which is index 0.
@@ -124,6 +125,10 @@ class Network:
     depth_multiplier: float
     layers: tuple[Layer, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the fields: what is derived from them is derived again."""
+        return (Network, (self.family, self.depth_multiplier, self.layers))
+
     @property
     def scope(self) -> str:
         """Root variable scope: `MobilenetV1` or `MobilenetV2`."""
@@ -176,7 +181,8 @@ class Network:
     @cached_property
     def endpoints(self) -> Mapping[str, Layer]:
         """TF-Slim endpoint name (unprefixed) to the layer whose value it is, in network order."""
-        return {name: layer for layer in self.convolutions for name in layer.endpoints}
+        named = {name: layer for layer in self.convolutions for name in layer.endpoints}
+        return MappingProxyType(named)
 
     def endpoint_shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
         """Height, width and channels of every endpoint for an input of that size."""

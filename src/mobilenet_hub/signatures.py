@@ -134,24 +134,34 @@ class Signatures:
             raise InputError(
                 f"expected the inputs {sorted(expected)}. Received: {sorted(map(str, inputs))}"
             )
-        return inputs["images"], checked_momentum(inputs.get("batch_norm_momentum"))
+        if "batch_norm_momentum" not in inputs:
+            return inputs["images"], None
+        return inputs["images"], checked_momentum(inputs["batch_norm_momentum"])
 
-    def select(self, outputs: Iterable[str] | None, signature: str | None) -> tuple[str, ...]:
-        """The names of the outputs that a call wants; None is all.
+    def select(
+        self, outputs: Iterable[str] | None, signature: str | None, *, as_dict: bool
+    ) -> tuple[str, ...]:
+        """The names of the outputs that a call wants; None is all for a dict, else `default`.
 
         Raises:
             SignatureError: unknown signature.
             OutputError: unknown output.
         """
         known = self.outputs(signature)
-        names = tuple(known if outputs is None else outputs)
+        if outputs is None:
+            return tuple(known) if as_dict else ("default",)
+        names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         for name in names:
             if name not in known:
                 raise OutputError(
                     f"There is no output named {name!r}. Signature {signature or 'default'} has: "
                     f"{', '.join(known)}. Received: {name!r}"
                 )
-        return names
+        if not as_dict and "default" not in names:
+            raise OutputError(
+                f"There is no output named 'default'. Use as_dict=True. Received: outputs={names}"
+            )
+        return names if as_dict else ("default",)
 
 
 def checked_momentum(value: Any) -> Any:
@@ -160,8 +170,10 @@ def checked_momentum(value: Any) -> Any:
     Raises:
         InputError: not in [0,1].
     """
-    is_number = isinstance(value, int | float | np.number | np.ndarray)
-    if is_number and not 0.0 <= float(value) <= 1.0:
+    is_scalar = np.ndim(value) == 0 if isinstance(value, np.ndarray) else True
+    is_number = isinstance(value, int | float | np.number | np.ndarray) and is_scalar
+    is_tensor = hasattr(value, "shape") and hasattr(value, "dtype") and is_scalar
+    if not (0.0 <= float(value) <= 1.0 if is_number else is_tensor):
         raise InputError(f"batch_norm_momentum must be in [0,1]. Received: {value!r}")
     return value
 

@@ -7,6 +7,8 @@ listed, unless `--strict` asks for 3.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import typer
@@ -47,6 +49,7 @@ def _options(
 
 def main() -> None:
     """Run the command; library errors become one line on standard error."""
+    _settle_streams()
     try:
         app()
     except (MobileNetHubError, OSError) as error:
@@ -55,6 +58,16 @@ def main() -> None:
     except KeyboardInterrupt:
         print_error("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _settle_streams() -> None:
+    """Closed streams lead nowhere; what a stream's encoding lacks is escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_error(message: str) -> None:

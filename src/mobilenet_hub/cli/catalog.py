@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fnmatch import fnmatch
 from typing import Annotated, Any
 
@@ -63,7 +64,7 @@ def list_command(
             for row in rows
         ],
     )  # fmt: skip
-    if any(not row["fixed_size"] for row in rows):
+    if sys.stdout.isatty() and any(not row["fixed_size"] for row in rows):
         typer.echo("* default; images of any size are accepted", err=True)
 
 

@@ -22,11 +22,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilenet_hub.errors import CacheError, WeightsError
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.weights.canonical import Weights, load, to_bytes
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
 TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
@@ -120,6 +122,8 @@ class Cache:
             WeightsError: the file was changed or damaged.
             CacheError: it cannot be read.
         """
+        from mobilenet_hub.weights.canonical import load
+
         for _ in range(3):
             try:
                 return load(self.path(entry), sha256=entry.sha256)
@@ -143,6 +147,8 @@ class Cache:
             CacheError: no permission, no space.
         """
         import hashlib
+
+        from mobilenet_hub.weights.canonical import to_bytes
 
         data = to_bytes(weights)
         sha256 = hashlib.sha256(data).hexdigest()

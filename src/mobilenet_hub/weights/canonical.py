@@ -52,9 +52,14 @@ class Weights:
 
     def __post_init__(self) -> None:
         _check(self.tensors, self.network, self.metadata.get("source", "these weights"))
-        ordered = {name: self.tensors[name] for name in self._expected()}
+        ordered = {name: _read_only(self.tensors[name]) for name in self._expected()}
         object.__setattr__(self, "tensors", MappingProxyType(ordered))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by parts: a read-only mapping cannot be."""
+        parts = (self.network, dict(self.tensors), dict(self.metadata), self.sha256)
+        return (Weights, parts)
 
     @property
     def has_logits(self) -> bool:
@@ -69,6 +74,12 @@ class Weights:
         data = to_bytes(self)
         write_atomically(path, data)
         return hashlib.sha256(data).hexdigest()
+
+
+def _read_only(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def to_bytes(weights: Weights) -> bytes:

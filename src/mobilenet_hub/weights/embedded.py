@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from mobilenet_hub.weights.canonical import Weights, load
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 # Checkpoint key (see `catalog.ModuleInfo`) to the sha256 of its file.
 EMBEDDED: Mapping[str, str] = MappingProxyType(
@@ -38,4 +40,6 @@ def load_embedded(checkpoint_key: str) -> Weights:
         KeyError: there are none.
         WeightsError: the installed file was changed or damaged.
     """
+    from mobilenet_hub.weights.canonical import load
+
     return load(embedded_path(checkpoint_key), sha256=EMBEDDED[checkpoint_key])

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mobilenet_hub.catalog import ModuleInfo, find, modules
 from mobilenet_hub.errors import AmbiguousModuleError, UnknownHandleError, WeightsError
 from mobilenet_hub.networks import Network
-from mobilenet_hub.weights.canonical import Weights
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 # mobilenet_v2_1.0_224, mobilenet_v2_100_224, mobilenetv2_0.35_96, mobilenet_1_0_224_tf (Keras V1),
 # mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224, and Kaggle's bare 035-224.

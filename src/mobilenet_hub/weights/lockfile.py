@@ -16,10 +16,13 @@ import os
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobilenet_hub.errors import PinError, WeightsError
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.weights.canonical import Weights
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 FILE_NAME = "mobilenet-hub.lock"
 LOCK_VARIABLE = "MOBILENET_HUB_LOCK"

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobilenet_hub.errors import PinError
 from mobilenet_hub.weights import lockfile
 from mobilenet_hub.weights.cache import Cache, Entry
-from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.sources import Source
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobilenet_hub.catalog import ModuleInfo, Task, find
@@ -24,12 +25,14 @@ from mobilenet_hub.errors import (
 )
 from mobilenet_hub.weights import readers, sources
 from mobilenet_hub.weights.cache import Cache, Entry, no_space
-from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.download import Policy, Progress, discard, download
 from mobilenet_hub.weights.embedded import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
 from mobilenet_hub.weights.identity import identify_module
 from mobilenet_hub.weights.pins import Pins
 from mobilenet_hub.weights.sources import Source
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
 
 
 def is_here(info: ModuleInfo) -> bool:
@@ -282,6 +285,8 @@ def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256:
         "license": sources.LICENSE,
         **({"source_sha256": sha256} if sha256 else {}),
     }
+    from mobilenet_hub.weights.canonical import Weights
+
     return Weights(weights.network, weights.tensors, metadata)
 
 

@@ -1,0 +1,85 @@
+"""ONNX Runtime: the second engine on CPUs, and the way to CUDA, CoreML and DirectML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mobilenet_hub.errors import EngineError, MissingExtraError
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs
+
+
+class ONNXRuntimeEngine:
+    """ONNX Runtime: the second engine on CPUs, and the way to GPUs."""
+
+    def __init__(self, providers: tuple[str, ...], threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError("onnxruntime", "engine='onnxruntime'") from error
+        unknown = [p for p in providers if p not in onnxruntime.get_available_providers()]
+        if unknown:
+            raise EngineError(
+                "providers must be among those of the installed ONNX Runtime build: "
+                f"{onnxruntime.get_available_providers()}. Received: {list(providers)}"
+            )
+        self._providers = list(providers)
+        self._threads = threads
+
+    def compile(self, model: bytes, spec: GraphSpec, *, tile: int | None) -> ONNXRuntimeSession:
+        """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
+        import onnxruntime
+
+        on_cpu = self._providers[0] == "CPUExecutionProvider"
+        parallel = self._threads if tile is not None and on_cpu else 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = max(1, self._threads // parallel)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if parallel > 1:  # spinning threads of one call would take cores from the others
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
+        size = tile or 1
+        return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
+
+
+class ONNXRuntimeSession:
+    """An ONNX Runtime session and the threads that call it."""
+
+    def __init__(self, session: Any, spec: GraphSpec, tile: int, parallel: int) -> None:
+        self.tile = tile
+        self.in_flight = parallel
+        self._session = session
+        self._names = [output.name for output in session.get_outputs()]
+        probe = np.zeros((1, spec.height, spec.width, 3), spec.input_dtype)
+        self._input = session.get_inputs()[0].name
+        self._shapes = [value.shape[1:] for value in session.run(None, {self._input: probe})]
+
+    def outputs(self, batch: int) -> Outputs:
+        """Uninitialised arrays."""
+        return {
+            name: np.empty((batch, *shape), np.float32)
+            for name, shape in zip(self._names, self._shapes, strict=True)
+        }
+
+    def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
+        """Run the tiles, on several threads if the session was compiled for that."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        def one(start: int) -> None:
+            part = slice(start, start + self.tile)
+            if check is not None:
+                check(images[part], start)
+            results = self._session.run(self._names, {self._input: images[part]})
+            for name, value in zip(self._names, results, strict=True):
+                outputs[name][part] = value
+
+        tiles = range(0, len(images), self.tile)
+        if len(tiles) == 1 or self.in_flight == 1:
+            for start in tiles:
+                one(start)
+            return
+        with ThreadPoolExecutor(self.in_flight) as pool:
+            for _ in pool.map(one, tiles):
+                pass
