@@ -12,6 +12,7 @@ from mobilenet_hub.errors import InputError, InputTypeError
 # Float images are in [0,1]. Augmented ones may leave that range a little, normalised ones reach
 # about ±3; values above this are 0-255 pixels that were not divided.
 PLAINLY_NOT_UNIT_RANGE = 8.0
+_HIGHEST_BITS = np.float32(PLAINLY_NOT_UNIT_RANGE).view(np.uint32)
 
 
 def as_images(
@@ -109,14 +110,14 @@ def check_values(images: NDArray[Any], first: int) -> None:
     Raises:
         InputError: names the image.
     """
-    # NaN fails both comparisons.
-    if images.dtype != np.uint8 and not (
-        images.max() <= PLAINLY_NOT_UNIT_RANGE and images.min() > -np.inf
-    ):
+    # Bit patterns of floats in [0, 8] are whole numbers in order; negative ones, infinity and NaN
+    # lie above. So one pass over whole numbers, half the time of two over floats, clears images as
+    # they should be; what it does not clear is looked at again.
+    if images.dtype != np.uint8 and images.view(np.uint32).max() > _HIGHEST_BITS:
         _refuse_values(images, first)
 
 
-def _refuse_values(images: NDArray[Any], first: int) -> None:
+def _refuse_values(images: NDArray[np.float32], first: int) -> None:
     for index, image in enumerate(images, first):
         if not np.isfinite(image).all():
             raise InputError(
