@@ -52,6 +52,10 @@ Size = Annotated[
         show_default="the module's own",
     ),
 ]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Refuse larger pictures.", show_default="178956970"),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if an image failed.")]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,10 +35,13 @@ def classify_command(
             "--module", "-m", metavar="HANDLE_OR_PATH", help="What classifies: has logits."
         ),
     ] = "google/imagenet/mobilenet_v2_140_224/classification/5",
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels per image.")] = 5,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, max=1001, help="Labels per image.")
+    ] = 5,
     crop: choices.Crop = choices.CropChoice.CENTER,
     resample: choices.Resample = choices.ResampleChoice.BILINEAR,
     size: choices.Size = None,
+    max_pixels: choices.MaxPixels = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, failures included.")
     ] = False,
@@ -48,56 +52,77 @@ def classify_command(
     Images that cannot be read are listed on standard error; the exit code is still 0 (3 with
     --strict), unless there was no other.
     """
+    from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.pipeline import api
     from mobilenet_hub.pipeline.sources import open_words
 
-    items = open_words(paths).items()
+    source = open_words(paths)
+    items = source.items()
     first = list(islice(items, 2))
     settings: dict[str, Any] = {
         "top_k": top_k,
         "crop": crop.value,
         "resample": resample.value,
         "size": choices.parse_size(size),
+        "max_pixels": MAX_PIXELS if max_pixels is None else max_pixels,
     }
     records = (  # for a single image another way is the shortest
         iter([api.classify_one(first[0], module, **settings)])
         if len(first) == 1
         else api.classify(chain(first, items), module, **settings)
     )
-    count = _Count()
+    run = _Run(records, source.count)
     if as_json:
-        for record in count(records):
+        for record in run.page(None):
             print(json.dumps(_as_json(record)))
     else:
-        _print_tables(count(records), top_k)
-    count.exit(strict)
+        _print_tables(run)
+    run.exit(strict)
 
 
-class _Count:
-    """Passes records on, counts them, and reports failures as they come."""
+class _Run:
+    """The records of a run, page by page: counts them, shows progress, reports failures."""
 
-    def __init__(self) -> None:
-        self.done = self.failed = 0
+    def __init__(
+        self,
+        records: Iterator[Classification | Failure],
+        count: Callable[[], int | None],
+    ) -> None:
+        from mobilenet_hub.pipeline.progress import Counts
 
-    def __call__(
-        self, records: Iterable[Classification | Failure]
-    ) -> Iterator[Classification | Failure]:
-        for record in records:
-            if record.ok:
-                self.done += 1
-            else:
-                self.failed += 1
-                typer.echo(f"{printable(record.id)}: {record.reason}", err=True)
-            yield record
+        self._records = records
+        self._total = cache(count)  # pages share it
+        self._counts = Counts()
+
+    def page(self, size: int | None) -> Iterator[Classification | Failure]:
+        """The next records, all if None, with a progress bar of their own."""
+        from mobilenet_hub.pipeline.progress import make_progress
+
+        if (first := next(self._records, None)) is None:
+            return
+        # Single lines on a terminal are progress enough, and a bar would run into them.
+        bar_fits = size is not None or not sys.stdout.isatty()
+        progress = make_progress("auto" if bar_fits else "none", self._total)
+        try:
+            for record in chain((first,), islice(self._records, size and size - 1)):
+                if record.ok:
+                    self._counts.done += 1
+                else:
+                    self._counts.failed += 1
+                    typer.echo(f"{printable(record.id)}: {record.reason}", err=True)
+                progress.update(self._counts)
+                yield record
+        finally:
+            progress.close()
 
     def exit(self, strict: bool) -> None:
         """End the command with the code that the counts ask for."""
         from mobilenet_hub.cli import EXIT_ERROR, EXIT_ITEMS_FAILED, print_error
 
-        if self.done == 0:
-            print_error("no image could be read" if self.failed else "no images found")
+        if self._counts.done == 0:
+            print_error("no image could be read" if self._counts.failed else "no images found")
             raise typer.Exit(EXIT_ERROR)
-        if self.failed and strict:
+        if self._counts.failed and strict:
             raise typer.Exit(EXIT_ITEMS_FAILED)
 
 
@@ -107,13 +132,12 @@ def _as_json(record: Classification | Failure) -> dict[str, Any]:
     return {"id": record.id, "labels": [asdict(label) for label in record.labels]}
 
 
-def _print_tables(records: Iterator[Classification | Failure], top_k: int) -> None:
+def _print_tables(run: _Run) -> None:
     columns = [("image", "cyan"), ("label", "bold"), ("#probability", "green")]
-    on_terminal = sys.stdout.isatty()
-    if not on_terminal:
-        print_table("", columns, _lines(records, every_line=True))
+    if not sys.stdout.isatty():
+        print_table("", columns, _lines(run.page(None), every_line=True))
         return
-    while page := list(islice(records, _TABLE_IMAGES)):
+    while page := list(run.page(_TABLE_IMAGES)):
         print_table("", columns, _lines(page, every_line=False))
 
 

@@ -125,12 +125,16 @@ def classify_one(
     crop: Crop = "center",
     resample: Resample = "bilinear",
     size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Classification | Failure:
     """One image, in the least time from a cold start: compiled for a single image.
 
     Scores may differ from `classify`'s in the last bits.
     """
-    settings = Settings(features=False, labels=top_k, crop=crop, resample=resample, size=size)
+    settings = Settings(
+        features=False, labels=top_k, crop=crop, resample=resample, size=size,
+        max_pixels=max_pixels,
+    )  # fmt: skip
     processor = Processor(module, settings, single=True)
     return next(_classifications(run(processor, [item], threads=1)))
 
