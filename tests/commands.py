@@ -27,7 +27,7 @@ def command(*arguments: object) -> list[str]:
 
 def mobilenet_hub_command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[Any]:
     """Run `mobilenet-hub`; text unless bytes are asked for."""
-    options = {"text": True, "capture_output": True, "check": False, **options}
+    options = {"text": True, "capture_output": True, "check": False, "timeout": 120, **options}
     return subprocess.run(command(*arguments), env=environment(), **options)
 
 

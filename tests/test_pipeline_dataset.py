@@ -141,6 +141,17 @@ def test_float16_halves_the_vectors(folder, module, output):
         assert kind == pa.list_(pa.float16(), 256)
 
 
+@pytest.mark.parametrize("output", ["out", "out.csv"])
+def test_failures_may_be_listed_elsewhere_and_as_parquet(folder, module, output):
+    (folder / "photos" / "0003.jpg").write_bytes(b"no image")
+    summary = write(folder / output, module, errors=folder / "bad.parquet")
+    assert summary.errors == folder / "bad.parquet"
+    (line,) = pq.read_table(folder / "bad.parquet").to_pylist()
+    assert (line["id"], line["stage"]) == ("photos/0003.jpg", "decode")
+    with pytest.raises(InputError, match="listed as"):
+        write(folder / output, module, errors=folder / "bad.txt")
+
+
 def test_a_npy_file_is_an_array_and_a_text_file_of_ids(folder, module):
     write(folder / "out.npy", module)
     ids = (folder / "out.ids.txt").read_text().splitlines()

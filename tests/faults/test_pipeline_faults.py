@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import struct
 import subprocess
@@ -29,7 +28,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import mobilenet_hub as hub
-from commands import command, environment
+from commands import command, environment, mobilenet_hub_command
 from mobilenet_hub import files
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import embed
@@ -292,27 +291,18 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(folder, module, monkeypa
 
 def test_a_quota_met_in_the_middle_of_a_part_ends_with_1_and_can_be_taken_up(folder):
     write_pictures(folder / "photos", 200)
-    whole = subprocess.run(
-        command("embed", "photos", "-o", "whole", *FAST), env=environment(), check=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert whole.returncode == 0
-
-    def quota():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
-
+    mobilenet_hub_command("embed", "photos", "-o", "whole", *FAST, check=True)
+    # No file may be larger than 4,096 bytes.
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh"]
     done = subprocess.run(
-        command("embed", "photos", "-o", "out", *FAST), env=environment(), capture_output=True,
-        text=True, preexec_fn=quota, check=False,
+        [*limited, *command("embed", "photos", "-o", "out", *FAST)], env=environment(),
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large")
     assert "Traceback" not in done.stderr
     assert not [path for path in (folder / "out").iterdir() if path.name != "_manifest"]
-    subprocess.run(
-        command("embed", "photos", "-o", "out", *FAST), env=environment(), check=True,
-        capture_output=True,
-    )  # fmt: skip
+    mobilenet_hub_command("embed", "photos", "-o", "out", *FAST, check=True)
     assert_same_rows(rows("out"), rows("whole"))
 
 
@@ -327,14 +317,12 @@ def test_a_truly_full_disk_can_be_emptied_and_taken_up(folder):
     try:
         (disk / "ballast").write_bytes(bytes(200_000))
         arguments = ("embed", "photos", "-o", disk / "out", "--part-items", "10", *FAST)
-        done = subprocess.run(
-            command(*arguments), env=environment(), capture_output=True, text=True, check=False
-        )
+        done = mobilenet_hub_command(*arguments)
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
         (disk / "ballast").unlink()
-        subprocess.run(command(*arguments), env=environment(), check=True, capture_output=True)
+        mobilenet_hub_command(*arguments, check=True)
         assert [name for name, _ in rows(disk / "out")] == [
             f"photos/{index:04d}.jpg" for index in range(200)
         ]
@@ -362,15 +350,16 @@ def test_a_signal_commits_the_open_part_and_the_next_run_goes_on(folder, module,
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    stderr = process.stderr.read().decode()
-    assert process.wait(60) == 130, stderr
+    try:
+        code = process.wait(timeout=60)  # while its input is still open
+    finally:
+        process.kill()
+    stderr = process.communicate()[1].decode()
+    assert code == 130, stderr
     assert "interrupted; the same command goes on from here" in stderr
     first = rows("out")
     assert 0 < len(first) < 300
-    done = subprocess.run(
-        command("embed", "photos", "-o", "out", "--json", *FAST), env=environment(),
-        capture_output=True, check=True,
-    )  # fmt: skip
+    done = mobilenet_hub_command("embed", "photos", "-o", "out", "--json", *FAST, check=True)
     summary = json.loads(done.stdout)
     assert (summary["skipped"], summary["rows"]) == (len(first), 300)
     embed_to("whole", open_sources("photos"), module, Settings(size=SIZE))

@@ -98,6 +98,15 @@ def embed_command(
     part_items: Annotated[
         int, typer.Option(min=1, help="Images in one part.", rich_help_panel=_RESULTS)
     ] = 10_000,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to list the images that failed, as .jsonl or .parquet.",
+            show_default="OUT/_errors.jsonl, or NAME.errors.jsonl beside a file",
+            rich_help_panel=_RESULTS,
+        ),
+    ] = None,
     all_files: Annotated[
         bool,
         typer.Option(
@@ -208,7 +217,8 @@ def embed_command(
     try:
         summary = embed_to(
             output, source, loaded, settings, dtype=dtype.value, part_items=part_items,
-            shard=share, restart=restart, threads=threads, progress=shown, runner=runner,
+            shard=share, restart=restart, errors=errors, threads=threads, progress=shown,
+            runner=runner,
         )  # fmt: skip
     finally:
         shown.close()

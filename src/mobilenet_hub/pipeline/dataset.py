@@ -11,14 +11,12 @@ copied into one afterwards.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.compute import Block
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.errors import DatasetError
@@ -88,7 +86,7 @@ class Dataset:
 
     @property
     def errors_path(self) -> Path:
-        """Where the list of failures is."""
+        """Where its failures are listed unless told otherwise."""
         return self.folder / f"_errors{self._middle}.jsonl"
 
     def parts(self) -> list[str]:
@@ -149,7 +147,7 @@ class Dataset:
         self._part = _OpenPart("", self._part_path(""), self._layout)
 
     def finish(self) -> None:
-        """Commit what is open, drop rows that were made again, list the failures.
+        """Commit what is open, drop rows that were made again.
 
         Raises:
             OSError: something cannot be written.
@@ -157,15 +155,16 @@ class Dataset:
         self.commit()
         if self._repeated:
             self._drop_superseded()
-        with atomic_file(self.errors_path) as file:
-            for entry in self.failures():
-                line = {"id": entry.id, "stage": entry.stage, "reason": entry.reason}
-                file.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
 
     def failures(self) -> Iterator[Entry]:
         """All items that failed, in this run and before."""
         for part in self.parts():
             yield from self.manifest.entries(part, failed_only=True)
+
+    def counts(self) -> tuple[int, int]:
+        """How many rows and how many failures there are, in this run and before."""
+        counted = [self.manifest.counts(part) for part in self.parts()]
+        return sum(rows for rows, _ in counted), sum(failures for _, failures in counted)
 
     def batches(self) -> Iterator[Any]:
         """All rows that are in the folder, as Arrow record batches."""
@@ -229,7 +228,7 @@ class Dataset:
         """Whether a part has the rows that its manifest says."""
         import pyarrow as pa
 
-        rows = self.manifest.rows(part)
+        rows, _ = self.manifest.counts(part)
         if rows == 0:
             return True
         try:

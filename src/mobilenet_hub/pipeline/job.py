@@ -61,6 +61,7 @@ def embed_to(
     part_items: int = PART_ITEMS,
     shard: Shard = (0, 1),
     restart: bool = False,
+    errors: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     runner: Runner | None = None,
@@ -76,6 +77,8 @@ def embed_to(
         part_items: how many items go into one part.
         shard: (i, n) takes those items whose id falls to the i-th of n runs, counted from 0.
         restart: begin anew, whatever is there.
+        errors: where to list the failures, as `.jsonl` or `.parquet`; by default
+            `OUT/_errors.jsonl`, or beside a file and only if there are any.
         threads: how many images to read and decode at once.
         progress: told of every block.
         runner: who computes the blocks; threads of this process by default.
@@ -90,6 +93,8 @@ def embed_to(
         OSError: the output cannot be written; what was committed is taken up by the next run.
     """
     path = Path(output)
+    if errors is not None and Path(errors).suffix not in (".jsonl", ".parquet"):
+        raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
     layout, described = _describe(module, settings, dtype)
     single = path.suffix in sinks.SUFFIXES
     if single:
@@ -120,14 +125,18 @@ def embed_to(
                 if progress is not None:
                     progress.update(counts)
         dataset.finish()
-        failures = sum(1 for _ in dataset.failures())
-        rows = sum(dataset.manifest.rows(part) for part in dataset.parts())
+        rows, failures = dataset.counts()
+        listed = sinks.errors_path(path) if single else dataset.errors_path
+        if errors is not None:
+            listed = Path(errors)
+        if single and errors is None and not failures:
+            listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
+        else:
+            sinks.write_failures(listed, dataset.failures())
         interrupted = stop.requested
-        errors = dataset.errors_path
         if single and not interrupted:
             packing.pack(path, dataset, layout)
-            errors = _move_errors(errors, sinks.errors_path(path), keep=failures > 0)
-    return Summary(counts, rows, failures, items.duplicates, path, errors, interrupted)
+    return Summary(counts, rows, failures, items.duplicates, path, listed, interrupted)
 
 
 class _Selection:
@@ -187,11 +196,3 @@ def _sha256(module: Module) -> str:
     import hashlib
 
     return hashlib.sha256(to_bytes(module.weights)).hexdigest()
-
-
-def _move_errors(listed: Path, place: Path, *, keep: bool) -> Path:
-    if keep:
-        listed.replace(place)
-    else:
-        place.unlink(missing_ok=True)
-    return place

@@ -164,10 +164,13 @@ class Manifest:
         """Make a part count no longer."""
         self._path(part).unlink(missing_ok=True)
 
-    def rows(self, part: str) -> int:
-        """How many rows a part must have."""
-        batches = read_parts([self._path(part)], ["stage"])
-        return sum(batch.column(0).null_count for batch in batches)
+    def counts(self, part: str) -> tuple[int, int]:
+        """How many rows a part must have, and how many of its items failed."""
+        rows = failures = 0
+        for batch in read_parts([self._path(part)], ["stage"]):
+            rows += batch.column(0).null_count
+            failures += batch.num_rows - batch.column(0).null_count
+        return rows, failures
 
     def read_settings(self) -> dict[str, Any] | None:
         """The settings of the dataset; None if it is not begun.

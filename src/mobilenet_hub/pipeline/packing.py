@@ -96,7 +96,7 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
         notes = [new] if old["stamp"] is None else [old, new]
         write_atomically(_note_path(path), json.dumps(notes).encode())
 
-    rows = sum(manifest.rows(part) for part in parts)
+    rows, _ = dataset.counts()
     sinks.write_rows(path, schema, batches(), rows, ready=note)
     dataset.remove_rows(parts)
 

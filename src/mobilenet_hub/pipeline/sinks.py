@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv as python_csv
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ from mobilenet_hub.errors import MissingExtraError
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Stamp
+from mobilenet_hub.pipeline.manifest import Entry
 from mobilenet_hub.pipeline.shards import parquet_file, read_parts, stamp_of
 
 SUFFIXES = (".parquet", ".npy", ".csv", ".lance")
@@ -38,8 +40,33 @@ def ids_path(path: Path) -> Path:
 
 
 def errors_path(path: Path) -> Path:
-    """Where the failures of a run that wrote a file are listed."""
+    """Where the failures of a run that wrote a file are listed unless told otherwise."""
     return path.with_name(f"{path.name}.errors.jsonl")
+
+
+def write_failures(path: Path, entries: Iterable[Entry]) -> None:
+    """List failed items: id, stage and reason of each.
+
+    Args:
+        path: `.parquet`, or `.jsonl` with one object a line.
+        entries: those that failed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+
+        schema = pa.schema([(name, pa.string()) for name in ("id", "stage", "reason")])
+        with parquet_file(path, schema) as append:
+            for entry in entries:
+                values = [pa.array([v]) for v in (entry.id, entry.stage, entry.reason)]
+                append(pa.RecordBatch.from_arrays(values, schema=schema))
+        return
+    with atomic_file(path) as file:
+        for entry in entries:
+            line = {"id": entry.id, "stage": entry.stage, "reason": entry.reason}
+            file.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
 
 
 def write_rows(
