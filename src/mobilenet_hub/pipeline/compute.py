@@ -27,7 +27,8 @@ from mobilenet_hub.module import Module
 from mobilenet_hub.pipeline.errors import ItemError
 from mobilenet_hub.pipeline.items import Item, Stamp
 from mobilenet_hub.pipeline.records import Failure, Label
-from mobilenet_hub.runtime import GraphSpec, Images, Outputs, Runner, Session
+from mobilenet_hub.runtime import GraphSpec, Runner, Session
+from mobilenet_hub.runtime.contracts import Check, Images, Outputs
 
 Normalize = Literal["l2"]
 
@@ -295,8 +296,8 @@ class _SingleSession:
         """Uninitialised arrays."""
         return {"default": np.empty((batch, self._width), np.float32)}
 
-    def run(self, images: Images, outputs: Outputs) -> None:
-        """Call the module."""
+    def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
+        """Call the module, which does its own checks."""
         outputs["default"][:] = self._module(images, signature=self._signature)
 
 
