@@ -51,6 +51,7 @@ def numbers(net, logits=1000, seed=3):
             tensors[name] = rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
     kernel, biases = f"{net.logits.scope}/weights", f"{net.logits.scope}/biases"
     if logits == 1000:
+        tensors[kernel] = tensors[kernel].copy()
         tensors[kernel][..., 0] = 0
         tensors[biases] = rng.standard_normal(1001, np.float32)
         tensors[biases][0] = BACKGROUND_BIAS

@@ -193,6 +193,26 @@ def test_moving_averages_are_taken_for_v2_unless_told_otherwise(flags, value):
     assert (read("m.npz").tensors["MobilenetV2/Conv/weights"] == value).all()
 
 
+def test_a_file_without_the_variables_that_are_asked_for_is_refused():
+    net = find("google/imagenet/mobilenet_v2_035_96/classification/5").network
+    tensors = {n: np.ones(shape, np.float32) for n, shape in net.variables(logits=True).items()}
+    averages = {f"{name}/ExponentialMovingAverage": 2 * t for name, t in tensors.items()}
+    tff.write_bundle(Path("m.ckpt"), tensors | averages)
+    for to in ("safetensors", "npz"):
+        assert run("convert", "m.ckpt", "--to", to).returncode == 0
+        done = run("convert", f"m.{to}", "--to", "npz", "--output", "again.npz", "--no-ema")
+        assert done.returncode == 1
+        assert "no variables that are no averages" in done.stderr
+        for flags in ([], ["--ema"]):
+            done = run("convert", f"m.{to}", "--to", "npz", "--output", "again.npz", *flags)
+            assert done.returncode == 0, done.stderr
+        assert (read("again.npz").tensors["MobilenetV2/Conv/weights"] == 2).all()
+    Path("frozen.pb").write_bytes(tff.graph_def(tff.frozen_network(net, tensors)))
+    done = run("convert", "frozen.pb", "--to", "npz", "--ema")
+    assert done.returncode == 1
+    assert "no exponential moving averages" in done.stderr
+
+
 def test_convert_does_not_replace_its_source():
     random_weights(INFO.network).save("a.safetensors")
     done = run("convert", "a.safetensors", "--to", "safetensors")

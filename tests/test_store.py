@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -275,6 +276,20 @@ def test_a_zip_that_torch_wrote_is_refused(tmp_path):
         archive.writestr("archive/data.pkl", b"\x80\x02cos\nsystem\n")
     with pytest.raises(WeightsError, match="is a pickle"):
         readers.read(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pkl", "x.bin"])
+def test_an_empty_file_is_not_called_a_pickle(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(WeightsError, match="of no format"):
+        readers.read(tmp_path / name)
+
+
+def test_a_pipe_beside_the_weights_is_not_waited_for(tmp_path):
+    path = tmp_path / "mobilenet_v1_0.25_128.ckpt"
+    tff.write_bundle(path, weights_of(INFO).tensors)
+    os.mkfifo(tmp_path / f"{path.name}.data-00000-of-00002")
+    assert equal(readers.read(path), weights_of(INFO))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(5000)])

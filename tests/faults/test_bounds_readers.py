@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import tracemalloc
+import zipfile
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 import tensorflow_files as tff
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights.random import random_weights
-from mobilenet_hub.weights.readers import dataflow
+from mobilenet_hub.weights.readers import dataflow, read
 from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tflite import read_tflite
+from mobilenet_hub.weights.safetensors_format import parse_safetensors
 
 V1 = network("mobilenet_v1", 0.01, 5)  # kilobytes
 WEIGHTS = b"MobilenetV1/Conv2d_0/weights"
@@ -113,3 +120,163 @@ def test_overlapping_tables_of_a_flatbuffer_are_not_read_without_end(tmp_path):
     model = tff.Table({1: [tff.Table({0: 25})], 2: [subgraph], 4: [tff.Table({0: b""})]})
     (tmp_path / "x.tflite").write_bytes(tff.flatbuffer(model))
     assert peak_of_refusing(read_tflite, tmp_path / "x.tflite") < 60e6
+
+
+# Zip archives -----------------------------------------------------------------------------------
+
+
+def zip_of(members, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return bytearray(buffer.getvalue())
+
+
+@pytest.mark.parametrize("name", ["model.weights.h5", "a.npy"])
+def test_a_zip_member_that_lies_about_its_size_is_not_unpacked_further(tmp_path, name):
+    size = 100 << 20
+    data = zip_of({"config.json": "{}", name: bytes(size)} if "h5" in name else {name: bytes(size)})
+    assert len(data) < 200_000
+    for signature, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        at = data.rfind(signature) + offset
+        assert data[at : at + 4] == size.to_bytes(4, "little")
+        data[at : at + 4] = (1000).to_bytes(4, "little")
+    (tmp_path / "a").write_bytes(data)
+    assert peak_of_refusing(read, tmp_path / "a") < 5e6
+
+
+def test_the_directory_of_a_zip_is_bounded_before_it_is_read(tmp_path):
+    data = bytes(zip_of({"a.npy": b""}))
+    start, end = data.find(b"PK\1\2"), data.find(b"PK\5\6")
+    directory = data[start:end] * 100_000
+    tail = bytearray(data[end:])
+    tail[12:16] = len(directory).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(data[:start] + directory + tail)
+    assert peak_of_refusing(read, tmp_path / "a.npz") < 5e6
+    # The size may stand in a second record too, which then counts.
+    record = b"PK\6\6" + (44).to_bytes(8, "little") + bytes(28)
+    record += len(directory).to_bytes(8, "little") + start.to_bytes(8, "little")
+    locator = b"PK\6\7" + bytes(4) + (start + len(directory)).to_bytes(8, "little")
+    locator += (1).to_bytes(4, "little")
+    small = tail[:12] + bytes(4) + tail[16:]
+    (tmp_path / "a.npz").write_bytes(data[:start] + directory + record + locator + small)
+    assert peak_of_refusing(read, tmp_path / "a.npz") < 5e6
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("name", ["model.weights.h5", "a.npy"])
+def test_compression_that_no_model_is_written_with_is_refused(tmp_path, name, method):
+    data = zip_of({name: os.urandom(2000)}, method)
+    for position in range(80, 1500):
+        data[position] ^= 0x5A
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(WeightsError, match="stored or deflated"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'shape': (",
+        "'''",
+        "{[]: 1}",
+        "(" * 100,
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -2), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': 10**10, }",
+    ],
+)
+def test_a_header_of_numpy_that_is_no_header_is_a_typed_error(tmp_path, header):
+    text = header.encode().ljust(117) + b"\n"
+    array = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(8)
+    (tmp_path / "a.npz").write_bytes(zip_of({"a.npy": array}))
+    with pytest.raises(WeightsError, match=r"an \.npy array|a shape"):
+        read(tmp_path / "a.npz")
+
+
+# safetensors ------------------------------------------------------------------------------------
+
+
+def test_metadata_that_is_nested_without_end_says_nothing(tmp_path):
+    net = network("mobilenet_v1", 0.25)
+    nested = "[" * 100_000 + "]" * 100_000
+    tensors = dict(random_weights(net).tensors)
+    (tmp_path / "a.safetensors").write_bytes(save(tensors, {"mobilenet_hub": nested}))
+    assert read(tmp_path / "a.safetensors").metadata["source"] == "a.safetensors (safetensors)"
+
+
+def test_what_a_file_says_of_itself_cannot_command_a_terminal(tmp_path):
+    net = network("mobilenet_v1", 0.25)
+    own = json.dumps({"source": "\x1b[2J\ud800\nhere"})
+    tensors = dict(random_weights(net).tensors)
+    (tmp_path / "a.safetensors").write_bytes(save(tensors, {"mobilenet_hub": own}))
+    assert read(tmp_path / "a.safetensors").metadata["source"] == "\ufffd[2J\ufffd\ufffdhere"
+
+
+def test_a_safetensors_file_is_not_copied(tmp_path):
+    path = tmp_path / "a.safetensors"
+    random_weights(network("mobilenet_v2", 1.0)).save(path)
+    tracemalloc.start()
+    weights = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * path.stat().st_size
+    assert all(tensor.flags.aligned for tensor in weights.tensors.values())
+
+
+def safetensors_of(header, data=b"\0" * 16):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def place(start, stop, shape, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(8),
+        safetensors_of([]),
+        safetensors_of(b"{not json"),
+        safetensors_of({"a": 1}),
+        safetensors_of({"a": place(0, 16, [4]), "__metadata__": []}),
+        safetensors_of({"a": place(0, 16, [4]), "__metadata__": {"x": 1}}),
+        safetensors_of({"a": place(0, 12, [3])}),  # bytes that are nobody's
+        safetensors_of({"a": place(4, 16, [3])}),
+        safetensors_of({"a": place(0, 16, [4]), "b": place(8, 16, [2])}),  # overlap
+        safetensors_of({"a": place(0, 8, [2]), "b": place(12, 16, [1])}),  # a gap
+        safetensors_of({"a": place(0, 32, [8])}),  # past the end
+        safetensors_of({"a": place(0, 16, [3])}),
+        safetensors_of({"a": place(0, 16, [1 << 39, 1 << 39])}),
+        safetensors_of({"a": place(0, 16, [-2, -2])}),
+        safetensors_of({"a": place(0, 16, [True, 4])}),
+        safetensors_of({"a": place(0, 16, [4.0])}),
+        safetensors_of({"a": place(0, 16, [4, *[1] * 40])}),
+        safetensors_of({"a": place(-16, 0, [4])}),
+        safetensors_of({"a": place(16, 0, [4])}),
+        safetensors_of({"a": place(0.0, 16, [4])}),
+        safetensors_of({"a": place(0, 16, [8], "BF16")}),
+        safetensors_of({"a": place(0, 16, [4], ["F32"])}),
+    ],
+)
+def test_a_safetensors_file_that_contradicts_itself_is_refused(data):
+    with pytest.raises(WeightsError, match="expected a safetensors file"):
+        parse_safetensors(data, "here")
+
+
+def test_safetensors_are_read_as_their_library_writes_them():
+    tensors = {
+        "a": np.arange(6, dtype=np.float64).reshape(2, 3),
+        "b": np.arange(3, dtype=np.float16),
+        "none": np.zeros((0, 3), np.float32),
+        "count": np.array(7, np.int64),
+        "flags": np.array([True, False]),
+    }
+    read_again, metadata = parse_safetensors(save(tensors, {"x": "y"}), "here")
+    assert metadata == {"x": "y"}
+    assert sorted(read_again) == sorted(tensors)
+    for name, array in tensors.items():
+        assert read_again[name].dtype == array.dtype
+        np.testing.assert_array_equal(read_again[name], array)

@@ -34,7 +34,7 @@ def lower_bounds(kernel: NDArray[np.float32], biases: NDArray[np.float32]) -> ND
     Returns:
         float64 [classes]: the bias, and 6 times every negative weight.
     """
-    negative = np.minimum(kernel.astype(np.float64), 0).sum(axis=(0, 1, 2))
+    negative = np.minimum(kernel, 0).sum(axis=(0, 1, 2), dtype=np.float64)
     return np.asarray(biases.astype(np.float64) + MAX_FEATURE * negative)
 
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import TensorMismatchError, WeightsError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.networks import NUM_CLASSES, Family, Network, network
+from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
 FORMAT = "mobilenet-hub/1"
 MAX_FILE_BYTES = 1 << 30  # the largest network is 25 MB; anything near this is not one
-MAX_HEADER_BYTES = 1 << 20
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -119,42 +119,6 @@ def load(path: str | PathLike[str], *, sha256: str | None = None) -> Weights:
     return from_tensors(tensors, metadata=own_metadata(metadata), where=str(path), sha256=digest)
 
 
-def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, with its header's size bounded first.
-
-    Raises:
-        WeightsError: for bytes that are not a well-formed safetensors file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_safetensors
-
-    length = int.from_bytes(data[:8], "little") if len(data) >= 8 else -1
-    if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
-        raise WeightsError(
-            f"{where}: expected a safetensors file. Received: a header of {length} bytes "
-            f"in a file of {len(data)}"
-        )
-    try:
-        tensors = load_safetensors(data)
-        header = json.loads(data[8 : 8 + length])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(
-            f"{where}: expected a safetensors file of numpy tensors. Received: {error}"
-        ) from error
-    return tensors, dict(header.get("__metadata__") or {})
-
-
-def own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The provenance in a safetensors file's metadata; empty if this library did not write it."""
-    try:
-        own = json.loads(metadata.get("mobilenet_hub", "{}"))
-    except ValueError:
-        return {}
-    if not isinstance(own, dict):
-        return {}
-    return {str(key): str(value) for key, value in own.items() if key != "format"}
-
-
 def from_tensors(
     tensors: Mapping[str, NDArray[Any]],
     *,
@@ -169,7 +133,7 @@ def from_tensors(
         TensorMismatchError: the tensors fit no MobileNet, or not the one expected.
     """
     float32 = {
-        name: np.ascontiguousarray(value, dtype=np.float32)
+        name: np.require(value, np.float32, ["C", "A"])
         for name, value in tensors.items()
         if _is_float(name, value, where)
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from os import PathLike
@@ -31,6 +30,7 @@ FORMATS = (
 )
 _HEAD = 1024
 _PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # by protocol
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -62,7 +62,8 @@ def read(
         path: a file, a folder, an archive, or the prefix of a TensorFlow checkpoint.
         handle: the module they are the weights of, where the file does not say.
         use_ema: whether exponential moving averages in a checkpoint are taken in place of the
-            trained variables; None: for V2, not for V1.
+            trained variables; None: for V2, not for V1. Files that hold only one of the two
+            are refused if it is the other.
 
     Returns:
         The weights. Their metadata says where they come from: `source`, `source_sha256`,
@@ -81,6 +82,13 @@ def read(
     path = Path(path)
     source = _read(path, use_ema)
     reading = source.reading
+    averages = reading.moving_averages or source.metadata.get("moving_averages") == "used"
+    if use_ema is not None and use_ema != averages:
+        which = "exponential moving averages" if use_ema else "variables that are no averages"
+        raise WeightsError(
+            f"{path} holds no {which}: leave the choice out (--ema, --no-ema). "
+            f"Received: use_ema={use_ema}"
+        )
     metadata = {
         "source": f"{path.name} ({reading.format})",
         "source_sha256": _digest(source.files),
@@ -111,7 +119,7 @@ def read(
 def _digest(files: Iterable[Path]) -> str:
     """The sha256 of a file; of several, that of a list of their sha256s and names."""
     digests = []
-    for path in sorted(files):
+    for path in sorted(path for path in files if path.is_file()):  # never block on a pipe
         with path.open("rb") as file:
             digests.append((hashlib.file_digest(file, "sha256").hexdigest(), path.name))
     if len(digests) == 1:
@@ -216,7 +224,7 @@ def _by_content(path: Path, head: bytes, tail: bytes) -> _Reader | None:
         return _checkpoint
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
         return _safetensors
-    if (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05") or _old_pickle(path, head):
+    if head[:2] in _PICKLES or _old_pickle(path, head):
         return _refuse_pickle
     if head.lstrip()[:1] == b"{":
         return _tensorflow_js
@@ -228,7 +236,9 @@ def _by_content(path: Path, head: bytes, tail: bytes) -> _Reader | None:
 
 
 def _old_pickle(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() in _PICKLE_SUFFIXES and head[:1] in b"(]}cl"
+    return path.suffix.lower() in _PICKLE_SUFFIXES and head.startswith(
+        (b"(", b"]", b"}", b"c", b"l")
+    )
 
 
 def _refuse_pickle(path: Path, use_ema: bool | None) -> _Source:
@@ -272,10 +282,11 @@ def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _safetensors(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.canonical import MAX_FILE_BYTES, own_metadata, parse_safetensors
+    from mobilenet_hub.weights.canonical import MAX_FILE_BYTES
     from mobilenet_hub.weights.readers import hugging_face
     from mobilenet_hub.weights.readers.reading import Reading, finished, read_file
     from mobilenet_hub.weights.readers.slim_names import select
+    from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
     where = str(path)
     data = read_file(path, "The safetensors file", MAX_FILE_BYTES)
@@ -286,25 +297,24 @@ def _safetensors(path: Path, use_ema: bool | None) -> _Source:
         reading = hugging_face.read_hugging_face(tensors, where, config)
         return _Source(reading, (path,), {}, size if type(size) is int else None)
     _check_float(tensors, where)
-    selected = select(tensors, where, use_ema)
+    own = own_metadata(metadata)  # with it, the averages have the variables' names already
+    selected = select(tensors, where, None if own else use_ema)
     reading = Reading(
         finished({name: tensors[key] for name, key in selected.names.items()}),
         "safetensors",
         where,
         moving_averages=selected.moving_averages,
     )
-    return _Source(reading, (path,), own_metadata(metadata))
+    return _Source(reading, (path,), own)
 
 
 def _zip(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.readers.npz import read_npz
-    from mobilenet_hub.weights.readers.reading import damaged
+    from mobilenet_hub.weights.readers.reading import open_file
+    from mobilenet_hub.weights.readers.zip_files import open_zip
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise damaged(str(path), "a zip archive", error) from error
+    with open_file(path, "The file with weights") as file, open_zip(file, str(path)) as archive:
+        names = list(archive.sizes)
     if any(name.endswith((".pkl", ".pickle")) for name in names):
         return _refuse_pickle(path, use_ema)
     if names and all(name.endswith(".npy") for name in names):

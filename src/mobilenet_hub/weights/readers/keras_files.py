@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -26,8 +25,8 @@ from mobilenet_hub.weights.readers import keras_names, slim_names
 from mobilenet_hub.weights.readers.hdf5 import Group, open_hdf5
 from mobilenet_hub.weights.readers.hdf5_data import Dataset
 from mobilenet_hub.weights.readers.reading import Reading, damaged, file_size, finished, open_file
+from mobilenet_hub.weights.readers.zip_files import MAX_FILE_BYTES, open_zip
 
-MAX_FILE_BYTES = 4 << 30  # a large model around a MobileNet, with optimizer slots
 MAX_MEMBER_BYTES = 256 << 20  # of a zip, unpacked in memory
 MAX_TENSOR_BYTES = 128 << 20  # of all that are read together
 MAX_NODES, MAX_DEPTH = 20_000, 32
@@ -72,38 +71,10 @@ def read_keras(path: str | PathLike[str]) -> KerasReading:
 
 def _read_zip(file: BinaryIO, where: str) -> KerasReading:
     """A `.keras` file: `config.json` and `model.weights.h5`, read in memory, none on disk."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            data = _member(archive, "model.weights.h5", MAX_MEMBER_BYTES, where)
-            config = _member(archive, "config.json", MAX_CONFIG_BYTES, where)
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as e:
-        if isinstance(e, WeightsError):
-            raise
-        raise damaged(where, "a zip archive", f"{type(e).__name__}: {e}") from e
+    with open_zip(file, where) as archive:
+        data = archive.read("model.weights.h5", MAX_MEMBER_BYTES)
+        config = archive.read("config.json", MAX_CONFIG_BYTES)
     return _read_h5(io.BytesIO(data), where, "Keras model", config)
-
-
-def _member(archive: zipfile.ZipFile, name: str, limit: int, where: str) -> bytes:
-    try:
-        info = archive.getinfo(name)
-    except KeyError as error:
-        raise damaged(where, f"a Keras model with {name} in it", archive.namelist()[:5]) from error
-    # zipfile stops at the size it was told, so that checking this one bounds what is unpacked.
-    if info.file_size > limit:
-        raise damaged(where, f"{name} of at most {limit:,} bytes", f"{info.file_size:,}")
-    import zlib
-
-    try:
-        return archive.read(info)
-    except zlib.error as error:
-        raise damaged(where, f"{name} as it was packed", error) from error
 
 
 def _read_h5(

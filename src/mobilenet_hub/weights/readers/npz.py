@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.weights.readers.reading import Reading, damaged, finished
+from mobilenet_hub.weights.readers.reading import Reading, damaged, finished, open_file
 from mobilenet_hub.weights.readers.slim_names import select
+from mobilenet_hub.weights.readers.zip_files import open_zip
+from mobilenet_hub.weights.safetensors_format import printable
 
 MAX_TENSOR_BYTES = 128 << 20
-MAX_MEMBERS = 20_000
 METADATA = "__metadata__"
+
+# NumPy parses the header as Python: these are what is wrong with it.
+_HEADER_ERRORS = (ValueError, TypeError, KeyError, SyntaxError, tokenize.TokenError,
+                  RecursionError, MemoryError)  # fmt: skip
 
 
 def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
@@ -35,14 +40,13 @@ def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
         WeightsError: the file is damaged, too large, or holds no MobileNet.
     """
     where = str(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = _arrays(archive, where)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
-            MemoryError, ValueError) as error:  # fmt: skip
-        if isinstance(error, WeightsError):
-            raise
-        raise damaged(where, "an .npz archive", f"{type(error).__name__}: {error}") from error
+    with open_file(Path(path), "The .npz file") as file, open_zip(file, where) as archive:
+        if (total := sum(archive.sizes.values())) > MAX_TENSOR_BYTES:
+            raise damaged(where, f"at most {MAX_TENSOR_BYTES:,} bytes of arrays", f"{total:,}")
+        arrays = {
+            name.removesuffix(".npy"): _array(archive.read(name, size), where)
+            for name, size in archive.sizes.items()
+        }
     metadata = _metadata(arrays.pop(METADATA, None))
     if unknown := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
         raise WeightsError(f"{where}: expected float arrays. Received: {unknown[:10]}")
@@ -67,23 +71,16 @@ def write_npz(
     write_atomically(Path(path), buffer.getvalue())
 
 
-def _arrays(archive: zipfile.ZipFile, where: str) -> dict[str, NDArray[np.generic]]:
-    infos = archive.infolist()
-    total = sum(info.file_size for info in infos)
-    if len(infos) > MAX_MEMBERS or total > MAX_TENSOR_BYTES:
-        raise damaged(where, f"at most {MAX_TENSOR_BYTES:,} bytes of arrays", f"{total:,}")
-    return {info.filename.removesuffix(".npy"): _array(archive.read(info), where) for info in infos}
-
-
 def _array(data: bytes, where: str) -> NDArray[np.generic]:
     stream = io.BytesIO(data)
-    version = npy.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = npy.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = npy.read_array_header_2_0(stream)
-    else:
-        raise damaged(where, "version 1 or 2 of the .npy format", version)
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        shape, fortran, dtype = headers[npy.read_magic(stream)](stream)
+    except _HEADER_ERRORS as error:
+        received = f"{type(error).__name__}: {error}"
+        raise damaged(where, "an .npy array of version 1 or 2", received) from error
+    if any(length < 0 for length in shape):
+        raise damaged(where, "a shape", shape)
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "fU" or size != len(data) - stream.tell():
         raise damaged(where, f"{size:,} bytes of {dtype} {shape}", f"{len(data) - stream.tell():,}")
@@ -100,4 +97,4 @@ def _metadata(text: NDArray[np.generic] | None) -> dict[str, str]:
         value = json.loads(str(text.item()))
     except (ValueError, RecursionError):
         return {}
-    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+    return {str(k): printable(v) for k, v in value.items()} if isinstance(value, dict) else {}

@@ -46,7 +46,7 @@ DTYPE_NAMES = {
 }  # fmt: skip
 
 MAX_RANK = 8
-MAX_SHARD_BYTES = 1 << 40  # sparse or not, a shard larger than this is nobody's checkpoint
+MAX_SHARD_BYTES = 4 << 30  # with all slots of a larger model around it; it is hashed as a whole
 MAX_STRING_BYTES = 4 << 20  # the object graph of a MobileNet's SavedModel takes 40 kB
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-\d{5}", re.DOTALL)

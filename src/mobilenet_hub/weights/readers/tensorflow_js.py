@@ -81,11 +81,11 @@ def _groups(manifest: Path, where: str) -> list[dict[str, Any]]:
     return groups
 
 
-def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytes:
+def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytearray:
     paths = group.get("paths")
     if not isinstance(paths, list) or not 1 <= len(paths) <= MAX_FILES:
         raise damaged(where, f"1 to {MAX_FILES} paths in a group", paths)
-    parts, total = [], 0
+    data = bytearray()  # one file at a time is held beside it
     for name in paths:
         # Files beside the manifest, never elsewhere: the JSON may come from anywhere.
         if not isinstance(name, str) or PurePosixPath(name).name != name or name in ("", ".", ".."):
@@ -94,11 +94,10 @@ def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytes:
             raise MissingWeightsError(
                 f"{where} needs a file beside it that is not there. Received: no {name!r}"
             )
-        parts.append(read_file(folder / name, f"The weights {name}", MAX_BIN_BYTES))
-        total += len(parts[-1])
-        if total > MAX_BIN_BYTES:
+        data += read_file(folder / name, f"The weights {name}", MAX_BIN_BYTES)
+        if len(data) > MAX_BIN_BYTES:
             raise damaged(where, f"at most {MAX_BIN_BYTES:,} bytes of weights", "more")
-    return b"".join(parts)
+    return data
 
 
 def _entries(group: dict[str, Any], where: str) -> list[tuple[str, tuple[int, ...]]]:

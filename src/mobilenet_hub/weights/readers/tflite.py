@@ -160,7 +160,8 @@ def _load(tensor: _Table, data: memoryview, shape: tuple[int, ...], where: str) 
     if len(data) != size:
         raise damaged(where, f"{size:,} bytes for a tensor {shape}", len(data))
     array = np.frombuffer(data, "<f4" if dtype == FLOAT32 else "<f2")
-    return np.array(array, np.float32).reshape(shape)  # a copy: aligned
+    widened: Array = array.astype(np.float32, copy=False)  # a view of the file: its kernels are
+    return widened.reshape(shape)  # brought into another order, and so copied, in the end
 
 
 class _Buffer:
