@@ -167,3 +167,18 @@ def _start(handler, data: bytes, etag: str | None, *, chunked: bool = False) -> 
         handler.send_header("Content-Length", str(len(data) - start))
     handler.end_headers()
     return data[start:]
+
+
+def with_header(code: int, name: str, value: str) -> Callable:
+    """A status with one header that is nonsense, and a body of two bytes."""
+
+    def answer(handler):
+        handler.send_response(code)
+        handler.send_header(name, value)
+        if name != "Content-Length":
+            handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"no")
+        handler.close_connection = True
+
+    return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 import http_server as web
 import mobilenet_hub
@@ -22,7 +24,7 @@ from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import CacheError, DownloadError, MissingWeightsError, PinError
 from mobilenet_hub.weights import lockfile, store
 from mobilenet_hub.weights.cache import Cache
-from mobilenet_hub.weights.download import Policy, download
+from mobilenet_hub.weights.download import Policy, _check_answer, download
 from mobilenet_hub.weights.random import random_weights
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
@@ -167,6 +169,33 @@ def test_redirects_are_followed(server, archive):
     server.on("/elsewhere", web.file(archive))
     server.on(NAME, web.redirect("/elsewhere"))
     assert_right(fetch())
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        ["https://a/x.tgz", "http://b/x.tgz"],
+        ["https://a/x.tgz", "http://b/x.tgz", "https://c/x.tgz"],
+    ],
+)
+def test_a_way_that_leaves_https_is_refused(hops):
+    answers = []
+    for hop in hops:
+        answers.append(requests.Response())
+        answers[-1].url, answers[-1].status_code = hop, 200
+    answers[-1].history = answers[:-1]
+    with pytest.raises(DownloadError, match=r"redirect from https to http://b/x\.tgz"):
+        _check_answer(answers[-1], hops[0], Path("part"))
+
+
+@pytest.mark.parametrize("header", ["Content-Length", "Content-Range", "Retry-After"])
+def test_a_number_in_a_header_may_be_anything(server, header):
+    url = server.on(NAME, web.with_header(503, header, "9" * 10_000), web.status(404))
+    with pytest.raises(DownloadError, match="no such file"):
+        download(url, Path("part"), policy=POLICY)
+    server.on(NAME, web.with_header(200, header, "9" * 10_000))
+    with contextlib.suppress(DownloadError):
+        download(url, Path("part"), policy=POLICY)
 
 
 def test_a_circle_of_redirects_is_an_error(server):
@@ -497,6 +526,18 @@ def test_two_users_can_share_a_cache(server, archive, world_readable):
     with _As(12345):
         assert store.load_weights(INFO).sha256 == entry.sha256
         assert Cache().prune() == []
+
+
+@as_root
+def test_what_another_user_left_of_a_download_is_in_nobodys_way(server, archive, world_readable):
+    world_readable.mkdir()
+    world_readable.chmod(0o777)
+    server.on(NAME, web.drop(archive, 30_000))
+    with _As(12345), pytest.raises(MissingWeightsError):
+        fetch()
+    server.on(NAME, web.file(archive))
+    with _As(23456):
+        assert_right(fetch())
 
 
 def test_a_cache_that_cannot_be_a_folder_is_an_error(server, archive, monkeypatch, tmp_path):

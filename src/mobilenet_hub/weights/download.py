@@ -231,8 +231,10 @@ def _attempt(
 def _check_answer(response: requests.Response, url: str, path: Path) -> None:
     """Sort answers into good ones, those worth another attempt, and the end of it."""
     status = response.status_code
-    if url.startswith("https:") and not response.url.startswith("https:"):
-        reason = f"a redirect from https to {response.url}, which is not followed"
+    hops = [hop.url for hop in (*response.history, response)]
+    plain = [hop for hop in hops if not hop.startswith("https:")]
+    if url.startswith("https:") and plain:
+        reason = f"a redirect from https to {plain[0]}, which anybody could answer"
         raise DownloadError(f"Cannot download {url}. Received: {reason}", url, reason, status)
     if status in (200, 206):
         return
@@ -332,26 +334,29 @@ def _validator(response: requests.Response) -> str:
 
 
 def _total(response: requests.Response, offset: int) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return offset + int(length) if length.isascii() and length.isdigit() else None
+    length = _number(response.headers.get("Content-Length", ""))
+    return None if length is None else offset + length
 
 
 def _range_start(response: requests.Response) -> int | None:
     """The first byte in `Content-Range: bytes 100-199/200`."""
-    start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(start) if start.isascii() and start.isdigit() else None
+    value = response.headers.get("Content-Range", "")
+    return _number(value.removeprefix("bytes ").partition("-")[0])
 
 
 def _total_of_range(response: requests.Response) -> int | None:
     """The size in `Content-Range: bytes */200`."""
-    total = response.headers.get("Content-Range", "").partition("*/")[2]
-    return int(total) if total.isascii() and total.isdigit() else None
+    return _number(response.headers.get("Content-Range", "").partition("*/")[2])
 
 
 def _retry_after(response: requests.Response) -> float | None:
     """Seconds; the form with a date is left to the back-off."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    return _number(response.headers.get("Retry-After", ""))
+
+
+def _number(text: str) -> int | None:
+    """A number in a header; None for anything else, and for what Python would not convert."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _reason(error: BaseException) -> str:

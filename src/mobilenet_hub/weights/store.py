@@ -8,6 +8,7 @@ them: see `locate`. Whatever comes out was checked against its sha256, and again
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -256,6 +257,8 @@ def _from_source(
     name = f"{info.checkpoint_key}.{urlsplit(source.address).path.rpartition('/')[2]}.part"
     path = cache.make_downloads() / name
     with cache.errors("write"):
+        if path.exists() and not _is_writable(path):  # another user's, whose call was cut short
+            discard(path)
         while True:
             done = download(source.address, path, policy=policy, progress=progress)
             pins.check_download(source, done.sha256)
@@ -273,6 +276,10 @@ def _from_source(
                 raise WeightsError(f"what came is not what was asked for. {error}") from error
             discard(path)
             return _with_provenance(info, weights, source, done.sha256), done.sha256
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256: str) -> Weights:
