@@ -205,6 +205,21 @@ class Module:
             raise InputError(f"input size is fixed to {self._size}. Received: {size}")
         return self._runners[task].session(GraphSpec(input_dtype, *size), throughput=True)
 
+    def on_threads(self, threads: int) -> Module:
+        """The same module on another number of cores; compiled anew, weights are shared.
+
+        With one thread, `session().run` computes in the thread that calls it.
+
+        Args:
+            threads: cores to use.
+        """
+        self._follow_training()
+        engine, precision, _, providers = self._options
+        return Module(
+            self.info, name=self.name, weights=self.weights, engine=engine, precision=precision,
+            threads=threads, providers=providers,
+        )  # fmt: skip
+
     def get_signature_names(self) -> list[str]:
         """Names of the module's signatures."""
         return self._signatures.names
