@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 import mobilenet_hub as hub
-from mobilenet_hub.pipeline.compute import Processor, Settings
+from mobilenet_hub.pipeline.compute import Settings
 from mobilenet_hub.pipeline.items import FileItem
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.run import CHUNK_ITEMS, chunked, ordered_map
@@ -181,11 +181,14 @@ def items(photos: Path, limit: int | None) -> Iterator[Any]:
 
 
 def decode_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run:
-    processor = Processor(load(handle, multiplier), Settings())
+    preprocessing = hub.Preprocessing(size, size)
 
     def decode(chunk: list[Any]) -> int:
-        slot = processor._buffer()[0]
-        return sum(processor._load(item, slot) is not None for item in chunk)
+        pixels = np.empty((len(chunk), *preprocessing.shape), preprocessing.dtype)
+        for item, slot in zip(chunk, pixels, strict=True):
+            data, _ = item.read(1 << 30)
+            preprocessing(data, path=item.path, into=slot)
+        return len(chunk)
 
     def run(limit: int | None) -> int:
         chunks = chunked(items(photos, limit), CHUNK_ITEMS)

@@ -16,6 +16,7 @@ from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify,
 from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BytesItem
+from mobilenet_hub.pipeline.lanes import Lane
 from mobilenet_hub.pipeline.run import chunked, ordered_map
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, picture, write_pictures
 
@@ -145,7 +146,7 @@ def test_what_cannot_work_is_refused_before_the_first_record(tmp_path, module):
         embed(tmp_path, "google/imagenet/mobilenet_v2_050_96/feature_vector/5")
     with pytest.raises(InputError, match="labels need a module that classifies"):
         embed(tmp_path, module, labels=1)
-    with pytest.raises(InputError, match="input size is fixed"):
+    with pytest.raises(InputError, match="is fixed to 224"):
         embed(tmp_path, "google/imagenet/mobilenet_v2_035_224/feature_vector/5", size=SIZE)
     with pytest.raises(InputError, match="Received: 'l1'"):
         embed(tmp_path, module, normalize="l1")
@@ -211,7 +212,7 @@ def test_an_error_of_the_engine_comes_through(module, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("the engine broke")
 
-    monkeypatch.setattr(processor, "_run", broken)
+    monkeypatch.setattr(Lane, "run", broken)
     with pytest.raises(RuntimeError, match="the engine broke"):
         processor([BytesItem("x", "x", encoded(0))])
 

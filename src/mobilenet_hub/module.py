@@ -18,7 +18,15 @@ from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import InputError, InputTypeError, SignatureError
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.runtime import EngineName, GraphSpec, Precision, Runner, Session, make_engine
+from mobilenet_hub.runtime import (
+    Engine,
+    EngineName,
+    GraphSpec,
+    Precision,
+    Runner,
+    Session,
+    make_engine,
+)
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.choice import WeightsLike, choose_weights
@@ -205,20 +213,10 @@ class Module:
             raise InputError(f"input size is fixed to {self._size}. Received: {size}")
         return self._runners[task].session(GraphSpec(input_dtype, *size), throughput=True)
 
-    def on_threads(self, threads: int) -> Module:
-        """The same module on another number of cores; compiled anew, weights are shared.
-
-        With one thread, `session().run` computes in the thread that calls it.
-
-        Args:
-            threads: cores to use.
-        """
-        self._follow_training()
+    def engine_for_one_thread(self) -> Engine:
+        """An engine like this module's own whose sessions compute in the thread that calls them."""
         engine, precision, _, providers = self._options
-        return Module(
-            self.info, name=self.name, weights=self.weights, engine=engine, precision=precision,
-            threads=threads, providers=providers,
-        )  # fmt: skip
+        return make_engine(engine, precision=precision, threads=1, providers=providers)
 
     def get_signature_names(self) -> list[str]:
         """Names of the module's signatures."""

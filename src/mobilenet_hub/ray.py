@@ -28,7 +28,8 @@ import numpy as np
 
 from mobilenet_hub.errors import MissingExtraError, WeightsError
 from mobilenet_hub.pipeline.api import EMBED_MODULE
-from mobilenet_hub.pipeline.compute import Block, Failed, Processor, Settings
+from mobilenet_hub.pipeline.blocks import Block, Failed
+from mobilenet_hub.pipeline.compute import Processor, Settings
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BytesItem, FileItem, Item, NamedItem, SliceItem
 from mobilenet_hub.pipeline.run import CHUNK_ITEMS, Blocks, chunked
@@ -57,10 +58,9 @@ class Embedder:
     """
 
     def __init__(self, module: str = EMBED_MODULE, **settings: Any) -> None:
-        from mobilenet_hub.module import Module
 
         # Ray starts one of these for each `num_cpus`; each keeps to its own.
-        self._processor = Processor(Module(module, threads=1), Settings(**settings))
+        self._processor = Processor(module, Settings(**settings), threads=1)
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Embed a batch.
@@ -162,9 +162,8 @@ class _Worker:
     """One core of the cluster."""
 
     def __init__(self, spec: str, settings: Settings, done: Done) -> None:
-        from mobilenet_hub.module import Module
 
-        self._processor = Processor(Module(spec, threads=1), settings, done=done)
+        self._processor = Processor(spec, settings, done=done, threads=1)
 
     def weights_sha256(self) -> str | None:
         """Of the weights in use here."""

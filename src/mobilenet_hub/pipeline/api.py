@@ -8,7 +8,8 @@ from contextlib import closing
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.images import MAX_PIXELS, Crop, Resample
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline.compute import Failed, Normalize, Processor, Settings
+from mobilenet_hub.pipeline.blocks import Failed
+from mobilenet_hub.pipeline.compute import Normalize, Processor, Settings
 from mobilenet_hub.pipeline.items import Item
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure
 from mobilenet_hub.pipeline.run import Blocks, run
@@ -70,7 +71,7 @@ def embed(
         max_pixels=max_pixels,
     )  # fmt: skip
     opened = open_sources(source, options)
-    processor = Processor(module, settings)
+    processor = Processor(module, settings, threads=threads)
     blocks = run(processor, opened.items(), threads=threads)
     return embeddings(blocks)
 
@@ -113,7 +114,7 @@ def classify(
         max_pixels=max_pixels,
     )  # fmt: skip
     opened = open_sources(source, options)
-    processor = Processor(module, settings)
+    processor = Processor(module, settings, threads=threads)
     return _classifications(run(processor, opened.items(), threads=threads))
 
 

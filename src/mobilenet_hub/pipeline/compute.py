@@ -1,114 +1,43 @@
 """From items to arrays: read, decode, run. The one place where pictures meet networks.
 
-A `Processor` takes a handful of consecutive items and returns a `Block`. It decodes every image
-straight into a slot of a tile and runs the tile as soon as it is full, while its pixels are still
-in the core's cache. Several threads may call one processor; that is all the parallelism there is:
-each thread alternates between decoding and waiting for its tile, and there are as many as cores.
+A `Processor` takes a handful of consecutive items and returns a `Block`. Several threads may call
+one processor; that is all the parallelism there is: each thread reads and decodes its images into a
+lane, and computes them there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.catalog import Task, find
+from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError
 from mobilenet_hub.images import MAX_PIXELS, Crop, Preprocessing, Resample
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.module import Module
+from mobilenet_hub.pipeline.blocks import Block, Failed, Row
 from mobilenet_hub.pipeline.errors import ItemError
 from mobilenet_hub.pipeline.items import Item, Stamp
-from mobilenet_hub.pipeline.records import Failure, Label
-from mobilenet_hub.runtime import GraphSpec, Runner, Session
-from mobilenet_hub.runtime.contracts import Check, Images, Outputs
+from mobilenet_hub.pipeline.lanes import (
+    FEATURES,
+    LOGITS,
+    Lane,
+    Lanes,
+    SingleSession,
+    session_maker,
+)
+from mobilenet_hub.pipeline.records import Failure
+from mobilenet_hub.runtime import GraphSpec, Session, available_threads
+from mobilenet_hub.runtime.contracts import Outputs
 
 Normalize = Literal["l2"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of an item whose outputs were computed.
-
-    Attributes:
-        id, path: of the item.
-        stamp: of the bytes that were read.
-        sha256: of the bytes, in hexadecimal, if asked for.
-        width, height: of the picture, upright, in pixels, if asked for; else 0.
-    """
-
-    id: str
-    path: str
-    stamp: Stamp
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failure, and the stamp of the bytes that failed, if they could be read."""
-
-    failure: Failure
-    stamp: Stamp | None = None
-    sha256: str = ""
-
-
-@dataclass(slots=True)
-class Block:
-    """The results of consecutive items.
-
-    Attributes:
-        entries: in the order of the items.
-        features: float32 [rows, num_features], in the order of the rows among the entries; empty
-            where only labels were asked for.
-        label_indices: int32 [rows, k].
-        label_scores: float32 [rows, k].
-        skipped: how many items were done before.
-    """
-
-    entries: list[Row | Failed] = field(default_factory=list)
-    features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    label_indices: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
-    label_scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    skipped: int = 0
-
-    @property
-    def rows(self) -> list[Row]:
-        """The entries that have outputs."""
-        return [entry for entry in self.entries if isinstance(entry, Row)]
-
-    def split(self, entries: int) -> tuple[Block, Block]:
-        """The first so many entries, and the others."""
-        head, tail = self.entries[:entries], self.entries[entries:]
-        row = sum(isinstance(entry, Row) for entry in head)
-        features, indices, scores = self.features, self.label_indices, self.label_scores
-        return (
-            Block(head, features[:row], indices[:row], scores[:row], self.skipped),
-            Block(tail, features[row:], indices[row:], scores[row:]),
-        )
-
-    def labels(self) -> list[tuple[Label, ...]]:
-        """The labels of each row, in words; empty where none were asked for."""
-        names = imagenet_labels()
-        if self.label_indices.size == 0:
-            return [() for _ in range(max(len(self.features), len(self.label_indices)))]
-        return [
-            tuple(
-                Label(index, names[index], score)
-                for index, score in zip(indices, scores, strict=True)
-            )
-            for indices, scores in zip(
-                self.label_indices.tolist(), self.label_scores.tolist(), strict=True
-            )
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +73,15 @@ class Settings:
             raise InputError(f"normalize must be None or 'l2'. Received: {self.normalize!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The bytes of an item."""
+
+    data: bytes
+    stamp: Stamp
+    sha256: str
+
+
 class Processor:
     """Computes blocks of items with one module; safe to call from several threads.
 
@@ -151,6 +89,7 @@ class Processor:
         module: a module or its handle. Labels need one of task `classification`.
         settings: what to compute.
         done: says whether an item with that id, stamp and content hash needs no more work.
+        threads: how many images are decoded and computed at once; one a core by default.
         single: compile for one image in the least time, not for many in the least time each.
 
     Raises:
@@ -163,6 +102,7 @@ class Processor:
         settings: Settings,
         *,
         done: Callable[[str, Stamp | None, str], bool] | None = None,
+        threads: int | None = None,
         single: bool = False,
     ) -> None:
         self.module = module if isinstance(module, Module) else Module(module)
@@ -176,17 +116,24 @@ class Processor:
                 f"Received: {info.handle}"
             )
         size = settings.size or (info.image_size, info.image_size)
+        if info.fixed_size and size != (info.image_size, info.image_size):
+            raise InputError(
+                f"the input size of {info.handle} is fixed to {info.image_size}. "
+                f"Received: {size[0]}x{size[1]}"
+            )
         self.preprocessing = Preprocessing(
             *size, settings.crop, settings.resample, settings.max_pixels
         )
         self._max_bytes = max_bytes(settings.max_pixels)
-        self._session, self._feature_output = self._compile(size, single)
-        self._local = threading.local()
+        self._spec = GraphSpec("float32" if settings.resample == "tf1" else "uint8", *size)
+        self._both = settings.features and settings.labels > 0
+        lanes = 1 if single else min(threads or available_threads(), available_threads())
+        self._lanes = Lanes(self._session_maker(single), self.preprocessing, lanes)
 
     @property
     def tile(self) -> int:
         """How many images are computed at once; best fed in multiples of it."""
-        return self._session.tile
+        return self._spec.tile
 
     def __call__(self, items: Sequence[Item]) -> Block:
         """Read, decode and run some items.
@@ -194,129 +141,89 @@ class Processor:
         Returns:
             Their results, each item once and in order; items done before are only counted.
         """
+        reading = ((item, self._read(item)) for item in items)
+        if any(getattr(item, "remote", False) for item in items):
+            # Waiting for a network must not keep a lane from others.
+            return self._compute(list(reading), len(items))
+        return self._compute(reading, len(items))
+
+    def _compute(self, reading: Iterable[tuple[Item, _Read | Failed | None]], count: int) -> Block:
         block = Block()
-        outputs = self._session.outputs(-(-len(items) // self.tile) * self.tile)
-        buffer = self._buffer()
-        computed = filled = 0
-        for item in items:
-            entry = self._load(item, buffer[filled])
-            if entry is None:
-                block.skipped += 1
-                continue
-            block.entries.append(entry)
-            if isinstance(entry, Row):
-                filled += 1
-            if filled == self.tile:
-                self._run(buffer, outputs, computed)
-                computed, filled = computed + filled, 0
-        if filled:  # the rest of the tile holds older pixels, and nobody looks at their results
-            self._run(buffer, outputs, computed)
+        with self._lanes.borrow() as lane:
+            outputs = lane.outputs(count)
+            computed = filled = 0
+            for item, read in reading:
+                if read is None:
+                    block.skipped += 1
+                    continue
+                entry = self._decode(item, read, lane, filled)
+                block.entries.append(entry)
+                filled += isinstance(entry, Row)
+                if filled == len(lane.pixels):
+                    lane.run(filled, outputs, computed)
+                    computed, filled = computed + filled, 0
+            if filled:
+                lane.run(filled, outputs, computed)
         self._finish(block, {name: value[: computed + filled] for name, value in outputs.items()})
         return block
 
-    def _compile(self, size: tuple[int, int], single: bool) -> tuple[Session, str]:
-        """The session to run, and which of its outputs holds the features ('' for none)."""
-        dtype: Literal["uint8", "float32"] = (
-            "float32" if self.settings.resample == "tf1" else "uint8"
+    def _session_maker(self, single: bool) -> Callable[[], Session]:
+        settings = self.settings
+        if not single:
+            return session_maker(
+                self.module, self._spec, features=settings.features, logits=settings.labels > 0
+            )
+        return lambda: SingleSession(
+            self.module, "feature_vector" if settings.features else "classification"
         )
-        if single:
-            task: Task = "feature_vector" if self.settings.features else "classification"
-            return _SingleSession(self.module, task), "default"
-        if not self.settings.labels:
-            return self.module.session("feature_vector", input_dtype=dtype, size=size), "default"
-        if not self.settings.features:
-            return self.module.session("classification", input_dtype=dtype, size=size), ""
-        return _session_of_both(self.module, GraphSpec(dtype, *size)), "features"
 
-    def _buffer(self) -> NDArray[Any]:
-        """This thread's tile."""
-        buffer: NDArray[Any] | None = getattr(self._local, "buffer", None)
-        if buffer is None:
-            shape, dtype = self.preprocessing.shape, self.preprocessing.dtype
-            buffer = self._local.buffer = np.zeros((self.tile, *shape), dtype)
-        return buffer
-
-    def _load(self, item: Item, slot: NDArray[Any]) -> Row | Failed | None:
-        """Read and decode one item into its slot; None if it was done before."""
-        settings, stamp, digest = self.settings, None, ""
-        if self._done and not settings.content_hash and self._done(item.id, item.stamp(), ""):
-            return None
+    def _read(self, item: Item) -> _Read | Failed | None:
+        """The bytes of an item; None if it was done before."""
+        content_hash, stamp, sha256 = self.settings.content_hash, None, ""
         try:
+            if self._done and not content_hash and self._done(item.id, item.stamp(), ""):
+                return None
             data, stamp = item.read(self._max_bytes)
-            if settings.content_hash:
-                digest = hashlib.sha256(data).hexdigest()
-                if self._done and self._done(item.id, stamp, digest):
+            if content_hash:
+                sha256 = hashlib.sha256(data).hexdigest()
+                if self._done and self._done(item.id, stamp, sha256):
                     return None
-            self.preprocessing(data, path=item.path, into=slot)
-            width = height = 0
-            if settings.dimensions:
-                width, height = _dimensions(data, item.path, settings.max_pixels)
+            return _Read(data, stamp, sha256)
         except ItemError as error:
             failure = Failure(item.id, item.path, error.stage, error.reason)
-        except ImageError as error:
-            failure = Failure(item.id, item.path, "decode", error.reason)
         except OSError as error:
             failure = Failure(item.id, item.path, "read", error.strerror or str(error))
         except Exception as error:  # one strange file must not end a run of millions; it is listed
-            stage: Literal["read", "decode"] = "read" if stamp is None else "decode"
             reason = f"unexpected {type(error).__name__}: {error}"
-            failure = Failure(item.id, item.path, stage, reason)
-        else:
-            return Row(item.id, item.path, stamp, digest, width, height)
-        return Failed(failure, stamp, digest)
+            failure = Failure(item.id, item.path, "read", reason)
+        return Failed(failure, stamp, sha256)
 
-    def _run(self, buffer: NDArray[Any], outputs: Outputs, start: int) -> None:
-        part = slice(start, start + self.tile)
-        self._session.run(buffer, {name: value[part] for name, value in outputs.items()})
+    def _decode(self, item: Item, read: _Read | Failed, lane: Lane, slot: int) -> Row | Failed:
+        """Pixels of an item into a lane."""
+        if isinstance(read, Failed):
+            return read
+        width = height = 0
+        try:
+            self.preprocessing(read.data, path=item.path, into=lane.pixels[slot])
+            if self.settings.dimensions:
+                width, height = _dimensions(read.data, item.path, self.settings.max_pixels)
+        except ImageError as error:
+            reason = error.reason
+        except Exception as error:  # as above
+            reason = f"unexpected {type(error).__name__}: {error}"
+        else:
+            return Row(item.id, item.path, read.stamp, read.sha256, width, height)
+        return Failed(Failure(item.id, item.path, "decode", reason), read.stamp, read.sha256)
 
     def _finish(self, block: Block, outputs: Outputs) -> None:
         """Turn outputs into what the settings ask for. Each row is computed for itself."""
         if self.settings.features:
-            block.features = outputs[self._feature_output]
+            block.features = outputs[FEATURES if self._both else "default"]
             if self.settings.normalize == "l2":
                 block.features = l2_normalized(block.features)
         if self.settings.labels:
-            scores = softmax(outputs["default"])
+            scores = softmax(outputs[LOGITS])
             block.label_indices, block.label_scores = top_k(scores, self.settings.labels)
-
-
-class _SingleSession:
-    """The module's own path for a single image, in the form of a session."""
-
-    tile = 1
-    in_flight = 1
-
-    def __init__(self, module: Module, task: Task) -> None:
-        self._module = module
-        self._signature = f"image_{task}"
-        network = module.weights.network
-        self._width = network.num_features if task == "feature_vector" else network.num_classes
-
-    def outputs(self, batch: int) -> Outputs:
-        """Uninitialised arrays."""
-        return {"default": np.empty((batch, self._width), np.float32)}
-
-    def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
-        """Call the module, which does its own checks."""
-        outputs["default"][:] = self._module(images, signature=self._signature)
-
-
-def _session_of_both(module: Module, spec: GraphSpec) -> Session:
-    """A session with the outputs `default` (logits) and `features`, computed in one pass."""
-    from mobilenet_hub.graph import build_graph
-
-    task: Task = "classification"
-
-    def build(form: GraphSpec) -> bytes:
-        from onnx import helper
-
-        size = (form.height, form.width)
-        model = build_graph(module.weights, task, input_dtype=form.input_dtype, size=size)
-        channels = module.weights.network.num_features
-        model.graph.output.append(helper.make_tensor_value_info("features", 1, ["batch", channels]))
-        return bytes(model.SerializeToString())
-
-    return Runner(build, module._engine).session(spec, throughput=True)
 
 
 def _dimensions(data: bytes, path: str, max_pixels: int) -> tuple[int, int]:

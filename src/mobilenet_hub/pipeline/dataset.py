@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mobilenet_hub.pipeline.compute import Block
+from mobilenet_hub.pipeline.blocks import Block
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.manifest import (

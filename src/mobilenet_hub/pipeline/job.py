@@ -13,7 +13,8 @@ from mobilenet_hub import __version__
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.module import Module
 from mobilenet_hub.pipeline import packing, sinks
-from mobilenet_hub.pipeline.compute import Failed, Processor, Settings
+from mobilenet_hub.pipeline.blocks import Failed
+from mobilenet_hub.pipeline.compute import Processor, Settings
 from mobilenet_hub.pipeline.dataset import PART_ITEMS, Dataset, Shard
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.items import Item
@@ -112,7 +113,8 @@ def embed_to(
     with dataset, Stop() as stop:
         items = _Selection(source, shard)
         if runner is None:
-            blocks = run(Processor(module, settings, done=dataset.done), items, threads=threads)
+            processor = Processor(module, settings, done=dataset.done, threads=threads)
+            blocks = run(processor, items, threads=threads)
         else:
             blocks = runner(settings, dataset.done, items)
         with closing(blocks):

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.pipeline.compute import Failed, Row
+from mobilenet_hub.pipeline.blocks import Failed, Row
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Stamp
@@ -103,6 +103,10 @@ class Done:
     def __init__(self, *, content_hash: bool = False) -> None:
         self.content_hash = content_hash
         self.keys = DigestSet()
+
+    def __bool__(self) -> bool:
+        """Whether anything was dealt with at all: if not, nobody need ask."""
+        return len(self.keys) > 0
 
     def __call__(self, identity: str, stamp: Stamp | None, sha256: str) -> bool:
         """Whether an item was dealt with and has not changed since."""

@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
-from mobilenet_hub.pipeline.compute import Block, Processor
+from mobilenet_hub.pipeline.blocks import Block
+from mobilenet_hub.pipeline.compute import Processor
 from mobilenet_hub.pipeline.items import BytesItem, Item
 from mobilenet_hub.runtime import available_threads
 

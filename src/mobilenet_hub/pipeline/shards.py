@@ -14,7 +14,7 @@ import numpy as np
 
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.labels import imagenet_labels
-from mobilenet_hub.pipeline.compute import Block
+from mobilenet_hub.pipeline.blocks import Block
 from mobilenet_hub.pipeline.items import Stamp
 
 METADATA_KEY = b"mobilenet_hub"
