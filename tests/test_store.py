@@ -131,7 +131,9 @@ def test_modules_that_tensorflow_hub_left_on_the_machine_are_used(tmp_path, monk
     (tmp_path / "tfhub" / name / "saved_model.pb").write_bytes(b"")
     assert store.is_here(INFO)
     assert equal(store.load_weights(INFO), expected)
-    assert Cache().get(KEY).metadata["handle"] == INFO.handle
+    assert store.load_weights(INFO).metadata["handle"] == INFO.handle
+    assert store.resolve(INFO.handle) == str(tmp_path / "tfhub" / name)
+    assert not default_directory().exists()  # that folder may be one that only others write to
 
 
 def test_kagglehub_is_asked_where_it_is_installed(tmp_path, monkeypatch):
@@ -357,7 +359,14 @@ def test_a_changed_file_in_the_cache_is_noticed_at_every_load():
     assert Cache().entries() == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": "x"}', b"\xff\xfe"])
+ENDLESS = json.dumps(
+    {"key": KEY, "file": "x", "sha256": "x", "size": 0, "has_logits": True, "metadata": {}}
+).replace(" 0,", " 1e999,")
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"key": "x"}', b"\xff\xfe", ENDLESS.encode()]
+)
 def test_a_damaged_record_is_an_error_and_prune_removes_it(damage):
     store.keep(weights_of(INFO), INFO)
     (Cache().weights_directory / f"{KEY}.json").write_bytes(damage)

@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -338,6 +339,40 @@ def test_a_project_pin_holds_for_what_is_in_the_cache_already(server, archive, o
     lock.rename(lockfile.FILE_NAME)
     with pytest.raises(PinError, match="are not those that"):
         store.load_weights(INFO)
+
+
+def test_what_the_project_pins_comes_before_what_this_cache_saw_first(
+    server, archive, other_archive, tmp_path
+):
+    server.on(NAME, web.file(archive))
+    fetch(lock=tmp_path / "team.lock")
+    Cache().remove(KEY)
+    (tmp_path / "cache" / lockfile.FILE_NAME).unlink()
+    server.on(NAME, web.file(other_archive))
+    fetch()  # somebody whose cache saw another release first
+    (tmp_path / "team.lock").rename(lockfile.FILE_NAME)
+    with pytest.raises(PinError, match="fetch --force"):
+        store.load_weights(INFO)
+    server.on(NAME, web.file(archive))
+    assert_right(fetch(force=True))
+    Path(lockfile.FILE_NAME).unlink()
+    assert_right(fetch(force=True))
+
+
+def test_imported_features_are_not_replaced_by_published_ones_unasked(server, archive):
+    feature_vector = replace(INFO, task="feature_vector")
+    mine = random_weights(INFO.network, seed=9, logits=False)
+    store.keep(mine, feature_vector)
+    server.on(NAME, web.file(archive))
+    with pytest.raises(CacheError, match="fetch --force") as caught:
+        store.load_weights(INFO)
+    assert "seed 9" in str(caught.value)
+    assert lockfile.tensor_digests(store.load_weights(feature_vector)) == lockfile.tensor_digests(
+        mine
+    )
+    assert_right(fetch(force=True))
+    store.keep(random_weights(INFO.network, seed=1, logits=False), feature_vector)
+    assert_right(store.fetch(INFO))  # the same features: nothing is lost
 
 
 def test_the_same_tensors_from_another_place_satisfy_a_pin(server, archive, monkeypatch):

@@ -33,7 +33,7 @@ pytest.importorskip("h5py")
 NET = network("mobilenet_v1", 0.01, 1001)  # 8 channels a layer: files of some 100 kB
 TENSORS, AS_KERAS = numbers(NET)
 
-# 2,250 mutations in all. Derandomised: what CI finds, everyone finds.
+# 2,750 mutations in all. Derandomised: what CI finds, everyone finds.
 FUZZ = settings(
     max_examples=250,
     deadline=None,
@@ -155,6 +155,43 @@ def test_a_mutated_file_is_weights_or_a_typed_error(kind, mutate):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mobilenet.x"
         path.write_bytes(mutate(data, structure))
+        assert_safe(path)
+
+
+NPY_HEADER = (
+    b"\x93NUMPY\1\0\x76\0{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".ljust(127)
+    + b"\n"
+)
+
+
+@FUZZ
+@given(mutate=mutations(), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+def test_a_mutated_array_behind_the_checksum_of_a_zip(mutate, method):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("MobilenetV1/x.npy", mutate(NPY_HEADER + bytes(24), 128))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npz"
+        path.write_bytes(buffer.getvalue())
+        assert_safe(path)
+
+
+INSIDE = h5_bytes("keras3")
+
+
+@FUZZ
+@given(mutate=mutations(), of_the_zip=mutations(), both=st.booleans())
+def test_a_mutated_keras_file_behind_the_checksum_of_a_zip(mutate, of_the_zip, both):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", mutate(b'{"config": {"name": "mobilenet_1_0_224"}}', 99))
+        archive.writestr("model.weights.h5", mutate(INSIDE, 60_000))
+    data = buffer.getvalue()
+    if both:  # the directory, at the end
+        data = data[:-250] + of_the_zip(data[-250:], 250)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.keras"
+        path.write_bytes(data)
         assert_safe(path)
 
 

@@ -354,7 +354,7 @@ def _parse_record(data: bytes, key: str, path: Path) -> Entry:
             has_logits=bool(value["has_logits"]),
             metadata={str(k): str(v) for k, v in dict(value["metadata"]).items()},
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CacheError(
             f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {error!r}"
         ) from error

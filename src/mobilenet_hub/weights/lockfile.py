@@ -82,7 +82,8 @@ def mismatch(key: str, lock: Path, expected: str, received: str, source: str) ->
     return PinError(
         f"The weights of {key} are not those that {lock} pins. If they were changed on purpose, "
         f"`mobilenet-hub fetch --repin` (or `import --repin`) accepts the new ones; if not, do not "
-        f"use them. Expected sha256 {expected}. Received: {received}, from {source}"
+        f"use them: `fetch --force` fetches the pinned ones in place of those in the cache. "
+        f"Expected sha256 {expected}. Received: {received}, from {source}"
     )
 
 

@@ -1,7 +1,7 @@
 """What the lock files of a project and of the cache say of one checkpoint.
 
-The project's pin holds for whatever is loaded. The cache's holds for downloads: it notices a server
-that gives something else than the first time.
+The project's pin holds for whatever is loaded by its handle. The cache's holds for downloads where
+the project has none: it notices a server that gives something else than the first time.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Pins:
         return True
 
     def check(self, weights: Weights) -> None:
-        """Compare what was downloaded with both pins.
+        """Compare what was downloaded with the pin that holds for it.
 
         Raises:
             PinError: they are others.
         """
-        self.check_project(weights)
-        if self.cache_pin and not self.repin:
-            lockfile.check(weights, self.key, self.cache_pin, self._cache_lock)
+        if (found := self._for_downloads()) is not None:
+            pin, lock = found
+            lockfile.check(weights, self.key, pin, lock)
 
     def check_download(self, source: Source, sha256: str) -> None:
         """Compare the file itself with a pin of the same source, before it is opened.
@@ -89,12 +89,18 @@ class Pins:
         Raises:
             PinError: it is another.
         """
-        if self.repin:
-            return
-        for pin, lock in ((self.project_pin, self.project), (self.cache_pin, self._cache_lock)):
-            same_source = pin is not None and pin.sha256 and pin.source == source.address
-            if pin and lock and same_source and pin.sha256 != sha256:
+        if (found := self._for_downloads()) is not None:
+            pin, lock = found
+            if pin.sha256 not in ("", sha256) and pin.source == source.address:
                 raise lockfile.mismatch(self.key, lock, pin.sha256, sha256, source.address)
+
+    def _for_downloads(self) -> tuple[lockfile.Pin, Path] | None:
+        """The project's pin, on which its people agree; else what this cache saw first."""
+        if self.repin:
+            return None
+        if self.project and self.project_pin:
+            return self.project_pin, self.project
+        return (self.cache_pin, self._cache_lock) if self.cache_pin else None
 
     def checked(self, entry: Entry) -> Entry:
         """An entry that is in the cache already: it must be what the project pins, or is pinned.
@@ -110,9 +116,12 @@ class Pins:
         return entry
 
     def add(self, weights: Weights, source: Source, sha256: str) -> None:
-        """Pin what was downloaded, where nothing is pinned yet or `repin` says so."""
+        """Pin what was downloaded, where nothing is pinned yet or `repin` says so.
+
+        What the project pins is from then on what the cache has seen.
+        """
         pin = lockfile.pin_of(weights, source.address, sha256)
-        if self.cache_pin is None or self.repin:
+        if self.cache_pin is None or self.repin or self.project_pin:
             self._write(self._cache_lock, pin)
         if self.project and (self.project_pin is None or self.repin):
             self._write(self.project, pin)

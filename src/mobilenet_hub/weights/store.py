@@ -29,6 +29,7 @@ from mobilenet_hub.weights.cache import Cache, Entry, no_space
 from mobilenet_hub.weights.download import Policy, Progress, discard, download
 from mobilenet_hub.weights.embedded import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
 from mobilenet_hub.weights.identity import identify_module
+from mobilenet_hub.weights.lockfile import tensor_digests
 from mobilenet_hub.weights.pins import Pins
 from mobilenet_hub.weights.sources import Source
 
@@ -136,7 +137,7 @@ def fetch(
 
     Args:
         info: a module of the checkpoint.
-        force: fetch it even if it is in the cache.
+        force: fetch it even if it is in the cache, and replace what is there.
         repin: accept other weights than those that are pinned, and pin them instead.
         lock: the lock file that pins it; by default the project's, if it has one.
         progress: is called with the bytes so far and their total.
@@ -145,7 +146,8 @@ def fetch(
     Raises:
         MissingWeightsError: it cannot be had; says why, and what to do.
         PinError: what came is not what is pinned.
-        CacheError: the cache cannot be written.
+        CacheError: the cache cannot be written, or holds other weights of the checkpoint, without
+            logits.
     """
     key, cache = info.checkpoint_key, Cache()
     pins = Pins.find(cache, key, Path(lock) if lock else None, repin=repin)
@@ -168,6 +170,8 @@ def fetch(
                 reasons.append(f"{source.name}: {reason}")
                 continue
             pins.check(weights)
+            if not (force or repin):
+                _check_replaced(weights, info, cache)
             entry = cache.put(key, weights)
             pins.add(weights, source, sha256)
             return entry
@@ -211,9 +215,7 @@ def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
     for source in sources.local_sources(info):
         weights = readers.read(source.address, handle=info.handle)
         pins.check_project(weights)
-        with cache.lock(key):
-            entry = cache.put(key, weights)
-        return weights, cache.path(entry)
+        return weights, Path(source.address)
     entry = _fetch_for(info)
     return cache.load(entry), cache.path(entry)
 
@@ -276,6 +278,21 @@ def _from_source(
                 raise WeightsError(f"what came is not what was asked for. {error}") from error
             discard(path)
             return _with_provenance(info, weights, source, done.sha256), done.sha256
+
+
+def _check_replaced(weights: Weights, info: ModuleInfo, cache: Cache) -> None:
+    """Weights without logits that somebody imported give way to the same ones with them only."""
+    try:
+        entry = cache.get(info.checkpoint_key)
+        old = cache.load(entry) if entry is not None else None
+    except WeightsError:  # damaged: about to be replaced
+        return
+    if old is not None and tensor_digests(old)[0] != tensor_digests(weights)[0]:
+        raise CacheError(
+            f"The cache holds weights of {info.checkpoint_key} that end at the feature vector and "
+            f"are others than the published ones. `mobilenet-hub fetch --force {info.handle}` "
+            f"replaces them. Received: {old.metadata.get('source')}"
+        )
 
 
 def _is_writable(path: Path) -> bool:
