@@ -90,7 +90,9 @@ def info_command(
     }
     if is_here(record):
         weights = load_weights(record)
-        facts["weights"] = {**weights.metadata, "sha256": weights.sha256}
+        facts["weights"] = dict(weights.metadata)
+        if weights.sha256 is not None:  # None where they are read as another program left them
+            facts["weights"]["sha256"] = weights.sha256
     if as_json:
         print_json(facts)
         return
