@@ -415,6 +415,8 @@ def test_kill_9_at_any_instant_changes_nothing_in_the_end(folder, output):
             continue
         assert_same_rows(rows(target), whole)
         finished += 1
+        # Too late: the machine is faster now than when it was measured.
+        first_write, duration = 0.8 * first_write, 0.8 * duration
     process = start_child(target)
     process.join()
     assert_same_rows(rows(target), whole)
