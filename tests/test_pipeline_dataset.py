@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mobilenet_hub as hub
+from commands import python
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.pipeline import embed, job, manifest
 from mobilenet_hub.pipeline.compute import Settings
@@ -316,6 +317,29 @@ def test_damaged_settings_are_refused(folder, module):
     with pytest.raises(DatasetError, match="cannot be read"):
         write(folder / "out", module)
     assert write(folder / "out", module, restart=True).rows == 10
+
+
+# Memory
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images(folder):
+    (original,) = write_pictures(folder / "one", 1)
+    peaks = []
+    for count in (2_000, 10_000):
+        (folder / str(count)).mkdir()
+        for index in range(count):
+            (folder / str(count) / f"{index:05d}.jpg").symlink_to(original)
+        code = (
+            "import resource, mobilenet_hub as hub\n"
+            "from mobilenet_hub.pipeline import compute, job, sources\n"
+            f"job.embed_to('out{count}', sources.open_sources('{count}'), hub.Module({SMALL!r}),"
+            f" compute.Settings(size={SIZE}), part_items=1000)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        peaks.append(int(python(code)))
+        assert len(read(folder / f"out{count}")) == count
+    assert peaks[1] < 1.05 * peaks[0]
 
 
 # Shards
