@@ -157,6 +157,17 @@ def test_a_classifier_drops_features_in_training_alone():
     np.testing.assert_array_equal(numpy_of(layer(x)), numpy_of(layer(x)))
 
 
+def test_a_classifier_is_fine_tuned_as_a_model_of_its_own():
+    layer = small_layer(CLASSIFIER, trainable=True, weights=random_for(CLASSIFIER, num_classes=3))
+    model = keras.Sequential([layer])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1e-3), loss, metrics=["accuracy"])
+    before = layer.current_weights()
+    model.fit(*batch(), epochs=1, verbose=0)
+    assert changed(before, layer.current_weights()) == set(before.tensors)
+    assert model.evaluate(*batch(), verbose=0)[1] >= 0
+
+
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_saved_model_comes_back_without_the_published_weights(tmp_path, trainable):
     handle = f"{V1[:-3]}128/feature_vector/5"  # its weights are nowhere on this machine

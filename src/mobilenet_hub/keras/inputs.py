@@ -28,6 +28,8 @@ def check_images(images: Any, info: ModuleInfo, shape: Sequence[int | None] | No
             "images must be an array or a tensor of Keras's backend "
             f"({keras.backend.backend()}). Received: {type(images).__qualname__}"
         )
+    if getattr(images.shape, "rank", 0) is None:  # TensorFlow knows nothing of this tensor
+        return
     received = list(images.shape)
     fixed = info.image_size if info.fixed_size else None
     height, width = (fixed, fixed) if shape is None else shape[:2]

@@ -96,7 +96,6 @@ class LayerChain:
         return logits(dropout(features, **training))
 
 
-@keras.saving.register_keras_serializable(package="mobilenet_hub")
 class NetworkLayer(keras.layers.Layer):
     """A network as one layer, whose momentum, task and outputs are chosen call by call.
 
