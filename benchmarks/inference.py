@@ -5,8 +5,9 @@
     python benchmarks/inference.py --rounds 9 --no-tensorflow
 
 Every contestant gets the same batch of float32 images and returns the same features (checked to
-1e-3). They take turns, round after round, so that a machine that slows down slows all of them;
-medians are reported, and ratios of medians. Raw OpenVINO is tried in every setting that makes sense
+1e-3). They take turns, in another order each round and after a pause, so that a machine that slows
+down slows all of them, and nobody runs beside the spinning threads of the one before; medians are
+reported, and ratios of medians. Raw OpenVINO is tried in every setting that makes sense
 (one big batch, or tiles of 1 to 16 with one stream a core, static and dynamic shapes) and its best
 is what counts.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +34,7 @@ from mobilenet_hub.runtime.openvino import import_openvino
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 Features = NDArray[np.float32]
 Contestant = Callable[[], Features]
+PAUSE_SECONDS = 0.3
 # handle, depth multiplier for keras.applications, input size, images a call
 CASES = (
     ("google/imagenet/mobilenet_v2_100_224/feature_vector/3", 1.0, 224, 128),
@@ -60,7 +63,7 @@ def main() -> None:
             contestants |= keras_tensorflow(weights, multiplier, images)
         report(handle, batch, take_turns(contestants, arguments.rounds, batch))
         one = {"mobilenet-hub, one image": lambda m=module, x=images[:1]: m(x)}
-        milliseconds = 1000 / take_turns(one, 50, 1)["mobilenet-hub, one image"]
+        milliseconds = 1000 / take_turns(one, 20, 1)["mobilenet-hub, one image"]
         print(f"\none image at a time: {milliseconds:.2f} ms\n")
 
 
@@ -77,8 +80,11 @@ def take_turns(contestants: dict[str, Contestant], rounds: int, batch: int) -> d
         if not error < 1e-3:
             raise SystemExit(f"{name} computes something else: off by {error}")
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    order = list(contestants.items())
     for _ in range(rounds):
-        for name, run in contestants.items():
+        random.shuffle(order)  # nobody always follows the same one, whose threads may still spin
+        for name, run in order:
+            time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
