@@ -46,6 +46,9 @@ _EXPORTS = {
     "resolve": ("weights.store", "resolve"),
 }
 
+# Modules that are used by their own name: `hub.ray.Embedder`.
+_ROOMS = ("ray", "search")
+
 __all__ = [
     "KerasLayer",
     "MobileNetHubError",
@@ -67,10 +70,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _EXPORTS[name]
     value = getattr(import_module(f"{__name__}.{module}"), attribute)
     globals()[name] = value
