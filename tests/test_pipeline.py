@@ -12,7 +12,7 @@ import mobilenet_hub as hub
 from commands import python
 from mobilenet_hub.errors import InputError, MissingWeightsError, UnknownHandleError
 from mobilenet_hub.images import Preprocessing
-from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed
+from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed, lanes
 from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BytesItem
@@ -250,3 +250,17 @@ def test_the_pipeline_does_not_load_what_it_does_not_use(tmp_path):
         "print([m for m in ('pyarrow', 'pandas', 'fsspec', 'rich', 'ray') if m in sys.modules])"
     )
     assert python(code).strip() == "[]"
+
+
+def test_many_small_calls_compile_once(module, monkeypatch):
+    values = [("x", encoded(1))]
+    (first,) = embed(values, module, size=SIZE)
+
+    def never(*arguments, **options):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(lanes, "_session_maker", never)
+    (second,) = embed(values, module, size=SIZE)
+    np.testing.assert_array_equal(first.embedding, second.embedding)
+    with pytest.raises(AssertionError, match="compiled again"):
+        embed(values, hub.Module(SMALL), size=SIZE)

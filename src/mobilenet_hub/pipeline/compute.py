@@ -31,10 +31,10 @@ from mobilenet_hub.pipeline.lanes import (
     Lane,
     Lanes,
     SingleSession,
-    session_maker,
+    lanes_of,
 )
 from mobilenet_hub.pipeline.records import Failure
-from mobilenet_hub.runtime import GraphSpec, Session, available_threads
+from mobilenet_hub.runtime import GraphSpec, available_threads
 from mobilenet_hub.runtime.contracts import Outputs
 
 Normalize = Literal["l2"]
@@ -127,8 +127,7 @@ class Processor:
         self._max_bytes = max_bytes(settings.max_pixels)
         self._spec = GraphSpec("float32" if settings.resample == "tf1" else "uint8", *size)
         self._both = settings.features and settings.labels > 0
-        lanes = 1 if single else min(threads or available_threads(), available_threads())
-        self._lanes = Lanes(self._session_maker(single), self.preprocessing, lanes)
+        self._lanes = self._single_lane() if single else self._own_lanes(threads)
 
     @property
     def tile(self) -> int:
@@ -167,15 +166,19 @@ class Processor:
         self._finish(block, {name: value[: computed + filled] for name, value in outputs.items()})
         return block
 
-    def _session_maker(self, single: bool) -> Callable[[], Session]:
-        settings = self.settings
-        if not single:
-            return session_maker(
-                self.module, self._spec, features=settings.features, logits=settings.labels > 0
-            )
-        return lambda: SingleSession(
-            self.module, "feature_vector" if settings.features else "classification"
+    def _own_lanes(self, threads: int | None) -> Lanes:
+        cores = available_threads()
+        return lanes_of(
+            self.module, self._spec, self.preprocessing,
+            features=self.settings.features, logits=self.settings.labels > 0,
+            limit=min(threads or cores, cores),
+        )  # fmt: skip
+
+    def _single_lane(self) -> Lanes:
+        session = SingleSession(
+            self.module, "feature_vector" if self.settings.features else "classification"
         )
+        return Lanes(lambda: Lane(session, self.preprocessing), 1)
 
     def _read(self, item: Item) -> _Read | Failed | None:
         """The bytes of an item; None if it was done before."""

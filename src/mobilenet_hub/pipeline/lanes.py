@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.module import Module
 from mobilenet_hub.runtime import GraphSpec, Session
 from mobilenet_hub.runtime.contracts import Check, Images, Outputs
+from mobilenet_hub.weights.canonical import Weights
 
 FEATURES, LOGITS = "features", "default"
 
@@ -68,16 +70,12 @@ class Lanes:
     """A pool of lanes; each is made when all others are taken, up to a limit.
 
     Args:
-        make_session: compiles the network anew.
-        preprocessing: of the pixels.
+        make: makes a lane.
         limit: the greatest number of lanes.
     """
 
-    def __init__(
-        self, make_session: Callable[[], Session], preprocessing: Preprocessing, limit: int
-    ) -> None:
-        self._make_session = make_session
-        self._preprocessing = preprocessing
+    def __init__(self, make: Callable[[], Lane], limit: int) -> None:
+        self._make = make
         self._left = limit
         self._lock = threading.Lock()
         self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()  # the last one used is in the cache
@@ -100,23 +98,55 @@ class Lanes:
                 self._left -= may_make
             if not may_make:
                 return self._idle.get()
-        return Lane(self._make_session(), self._preprocessing)
+        return self._make()
 
 
-def session_maker(
-    module: Module, spec: GraphSpec, *, features: bool, logits: bool
-) -> Callable[[], Session]:
-    """Compiles a module for one thread, with the outputs asked for: `features`, `default` (logits).
+# A module's lanes are kept as long as it is, so that many small calls compile once.
+_pools: WeakKeyDictionary[Module, dict[Any, tuple[Weights, Lanes]]] = WeakKeyDictionary()
+_pools_lock = threading.Lock()
 
-    The graph is built once.
+
+def lanes_of(
+    module: Module,
+    spec: GraphSpec,
+    preprocessing: Preprocessing,
+    *,
+    features: bool,
+    logits: bool,
+    limit: int,
+) -> Lanes:
+    """The lanes of a module, made when first asked for.
+
+    Args:
+        module: what they compute.
+        spec: its input.
+        preprocessing: of the same input.
+        features: whether there is to be an output of features: `features` beside logits, else
+            `default`.
+        logits: whether there is to be an output `default` of logits.
+        limit: the greatest number of lanes.
     """
+    key = (spec, features, logits, limit)
+    weights = module.weights  # another object after training
+    with _pools_lock:
+        pools = _pools.setdefault(module, {})
+        if key not in pools or pools[key][0] is not weights:
+            make_session = _session_maker(module, weights, spec, features=features, logits=logits)
+            pools[key] = weights, Lanes(lambda: Lane(make_session(), preprocessing), limit)
+        return pools[key][1]
+
+
+def _session_maker(
+    module: Module, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
+) -> Callable[[], Session]:
+    """Compiles for one thread; the graph is built once."""
     from onnx import helper
 
     task: Task = "classification" if logits else "feature_vector"
     size = (spec.height, spec.width)
-    model = build_graph(module.weights, task, input_dtype=spec.input_dtype, size=size)
+    model = build_graph(weights, task, input_dtype=spec.input_dtype, size=size)
     if features and logits:  # inside of the graph they are there already
-        channels = module.weights.network.num_features
+        channels = weights.network.num_features
         model.graph.output.append(helper.make_tensor_value_info(FEATURES, 1, ["batch", channels]))
     graph = bytes(model.SerializeToString())
     engine = module.engine_for_one_thread()
