@@ -35,7 +35,7 @@ import mobilenet_hub as hub
 from mobilenet_hub.pipeline.compute import Settings
 from mobilenet_hub.pipeline.items import FileItem
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.run import CHUNK_ITEMS, chunked, ordered_map
+from mobilenet_hub.pipeline.run import chunked, ordered_map
 from mobilenet_hub.pipeline.sources import open_sources
 from mobilenet_hub.runtime import available_threads
 
@@ -191,7 +191,7 @@ def decode_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run
         return len(chunk)
 
     def run(limit: int | None) -> int:
-        chunks = chunked(items(photos, limit), CHUNK_ITEMS)
+        chunks = chunked(items(photos, limit), 16)
         return sum(ordered_map(decode, chunks, threads=available_threads()))
 
     return run

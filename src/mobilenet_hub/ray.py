@@ -32,12 +32,13 @@ from mobilenet_hub.pipeline.blocks import Block, Failed
 from mobilenet_hub.pipeline.compute import Processor, Settings
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BytesItem, FileItem, Item, NamedItem, SliceItem
-from mobilenet_hub.pipeline.run import CHUNK_ITEMS, Blocks, chunked
+from mobilenet_hub.pipeline.run import Blocks, chunked
 
 if TYPE_CHECKING:
     from mobilenet_hub.module import Module
     from mobilenet_hub.pipeline.manifest import Done
 
+_CHUNK_ITEMS = 32
 _AHEAD = 2  # chunks at each worker: one at work, one waiting
 _RETRIES = 3  # of a chunk whose worker died
 
@@ -150,7 +151,7 @@ def make_runner(
                         f"a worker has other weights of {spec} than this machine "
                         f"({module.weights.sha256}). Received: {sha256}"
                     )
-            yield from _ordered(actors, chunked(map(_for_workers, items), CHUNK_ITEMS))
+            yield from _ordered(actors, chunked(map(_for_workers, items), _CHUNK_ITEMS))
         finally:
             for actor in actors:
                 ray.kill(actor)

@@ -129,10 +129,9 @@ class Processor:
         self._both = settings.features and settings.labels > 0
         self._lanes = self._single_lane() if single else self._own_lanes(threads)
 
-    @property
-    def tile(self) -> int:
-        """How many images are computed at once; best fed in multiples of it."""
-        return self._spec.tile
+    def chunk(self) -> int:
+        """How many items a call is best given (any number works)."""
+        return self._lanes.images()
 
     def __call__(self, items: Sequence[Item]) -> Block:
         """Read, decode and run some items.

@@ -22,13 +22,12 @@ Blocks = Generator[Block, None, None]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-CHUNK_ITEMS = 16
 CHUNK_BYTES = 8 << 20  # of images that are carried in memory; a larger one is a chunk of its own
 _AHEAD = 4  # chunks under way for each thread: enough that none waits for the oldest to be taken
 
 # Reading from a network is waiting: many threads wait, few items each, so that memory is bounded.
 REMOTE_THREADS = 32
-_REMOTE_CHUNK_ITEMS = 4
+_REMOTE_CHUNK_ITEMS = 2
 
 
 def run(processor: Processor, items: Iterable[Item], *, threads: int | None = None) -> Blocks:
@@ -51,8 +50,7 @@ def run(processor: Processor, items: Iterable[Item], *, threads: int | None = No
     remote = bool(getattr(first, "remote", False))
     if threads is None:
         threads = REMOTE_THREADS if remote else available_threads()
-    size = _REMOTE_CHUNK_ITEMS if remote else CHUNK_ITEMS
-    size = max(processor.tile, size - size % processor.tile)
+    size = _REMOTE_CHUNK_ITEMS if remote else processor.chunk()
     chunks = chunked(chain((first,), stream), size)
     yield from ordered_map(processor, chunks, threads=threads)
 
@@ -80,7 +78,7 @@ def ordered_map(
         waiting: deque[Future[_Out]] = deque()
         for value in values:
             waiting.append(pool.submit(function, value))
-            if len(waiting) >= _AHEAD * threads:
+            while waiting and (len(waiting) >= _AHEAD * threads or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
