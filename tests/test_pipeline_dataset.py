@@ -252,6 +252,54 @@ def test_rows_of_items_that_are_not_named_any_more_stay(folder, module):
     assert write(folder / "out", module, "more").rows == 13
 
 
+@pytest.mark.parametrize("output", [name for name in FILES if name != "out"])
+def test_a_file_holds_what_the_last_run_named_and_nothing_else(folder, module, output):
+    skip_without(output)
+    (folder / "photos" / "0001.jpg").write_bytes(b"no image")
+    assert write(folder / output, module).failures == 1
+    write_pictures(folder / "more", 3, start=50)
+    (folder / "photos" / "0004.jpg").rename(folder / "more" / "0049.jpg")
+    summary = write(folder / output, module, "more")
+    assert (summary.counts.done, summary.rows, summary.failures) == (4, 4, 0)
+    assert sorted(read(folder / output)) == [f"more/{n:04d}.jpg" for n in (49, 50, 51, 52)]
+    assert not summary.errors.exists()
+    # What was taken out is not taken for done.
+    summary = write(folder / output, module)
+    assert (summary.counts.done, summary.counts.failed, summary.rows) == (8, 1, 8)
+    wanted, found = expected(module), read(folder / output)
+    assert sorted(found) == sorted(wanted)
+    for identity, embedding in wanted.items():
+        np.testing.assert_array_equal(found[identity], embedding)
+
+
+def test_a_suffix_is_one_in_capitals_too(folder, module):
+    write(folder / "OUT.NPY", module)
+    assert np.load(folder / "OUT.NPY").shape == (10, 256)
+    assert len(read(folder / "OUT.NPY")) == 10
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out.h5", "out.json"])
+def test_a_file_of_another_format_is_refused_not_made_a_folder(folder, module, name):
+    with pytest.raises(InputError, match=rf"\.parquet, \.npy, \.csv, \.lance.*{name}"):
+        write(folder / name, module)
+    assert not (folder / name).exists()
+    (folder / name).mkdir()
+    assert write(folder / name, module).rows == 10
+
+
+def test_sizes_of_pictures_larger_than_pillow_likes_are_noted(folder, module, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (30, 20)).save(folder / "photos" / "large.png")
+    summary = write(
+        folder / "out", module, "photos/large.png", settings=Settings(size=SIZE, dimensions=True)
+    )
+    assert summary.rows == 1
+    row = pq.read_table(folder / "out" / "part-00000.parquet").to_pylist()[0]
+    assert (row["width"], row["height"]) == (30, 20)
+
+
 def test_other_settings_are_refused_and_named(folder, module):
     write(folder / "out", module)
     with pytest.raises(DatasetError, match=r"crop 'center'.*--restart.*Received: crop 'none'"):
@@ -325,21 +373,27 @@ def test_damaged_settings_are_refused(folder, module):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(folder):
     (original,) = write_pictures(folder / "one", 1)
-    peaks = []
     for count in (2_000, 10_000):
         (folder / str(count)).mkdir()
         for index in range(count):
             (folder / str(count) / f"{index:05d}.jpg").symlink_to(original)
-        code = (
-            "import resource, mobilenet_hub as hub\n"
-            "from mobilenet_hub.pipeline import compute, job, sources\n"
-            f"job.embed_to('out{count}', sources.open_sources('{count}'), hub.Module({SMALL!r}),"
-            f" compute.Settings(size={SIZE}), part_items=1000)\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
-        peaks.append(int(python(code)))
-        assert len(read(folder / f"out{count}")) == count
-    assert peaks[1] < 1.05 * peaks[0]
+    # More than one short run: on a busy machine, one thread may do all of it with one lane.
+    few = max(peak_of_embedding(folder, 2_000) for _ in range(3))
+    assert peak_of_embedding(folder, 10_000) < 1.05 * few
+
+
+def peak_of_embedding(folder, count):
+    """Kilobytes that a process of its own has at most when it embeds so many files."""
+    code = (
+        "import resource, mobilenet_hub as hub\n"
+        "from mobilenet_hub.pipeline import compute, job, sources\n"
+        f"job.embed_to('out{count}', sources.open_sources('{count}'), hub.Module({SMALL!r}),"
+        f" compute.Settings(size={SIZE}), part_items=1000, restart=True)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peak = int(python(code))
+    assert len(read(folder / f"out{count}")) == count
+    return peak
 
 
 # Shards

@@ -244,13 +244,14 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
         }  # fmt: skip
         print(json.dumps(values))
         return
-    rate = (counts.done + counts.failed) / max(seconds, 1e-9)
+    rate = counts.done / max(seconds, 1e-9)
     words = [f"{counts.done:,} embedded in {seconds:.1f} s ({rate:,.0f} images/s)"]
     if counts.skipped:
         words.append(f"{counts.skipped:,} done before")
     if summary.duplicates:
         words.append(f"{summary.duplicates:,} named twice")
-    words.append(f"{summary.rows:,} rows in {summary.output}")
+    where = "to go on from" if summary.interrupted else f"in {summary.output}"
+    words.append(f"{summary.rows:,} rows {where}")
     if summary.failures:
         words.append(f"{summary.failures:,} failed, listed in {summary.errors}")
     typer.echo("; ".join(words), err=True)

@@ -80,6 +80,20 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
     return rgb
 
 
+def upright_size(data: bytes, kind: str) -> tuple[int, int]:
+    """Height and width, in pixels, of a picture that could be decoded, as it is meant to be seen.
+
+    Args:
+        data: the file.
+        kind: what `recognise` said; not JPEG.
+    """
+    image = _open(data, kind)
+    exif = image.info.get("exif") if kind in ("PNG", "WebP") else None
+    if isinstance(exif, bytes) and parse_orientation(exif) >= 5:
+        return image.width, image.height
+    return image.height, image.width
+
+
 def to_image(picture: NDArray[np.uint8]) -> Image:
     """A picture, uint8 [height, width, 3], as Pillow's RGB."""
     from PIL import Image

@@ -8,7 +8,6 @@ lane, and computes them there.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -231,20 +230,14 @@ class Processor:
 def _dimensions(data: bytes, path: str, max_pixels: int) -> tuple[int, int]:
     """Width and height of a picture that was decoded, upright, in pixels, from its header."""
     from mobilenet_hub.images import formats, jpeg
-    from mobilenet_hub.images.orientation import parse_orientation
 
     if data.startswith(jpeg.SIGNATURE):
         height, width = jpeg.read_header(data, path, max_pixels).upright_size
-        return width, height
-    from PIL import Image
-
-    kind = formats.recognise(data[:12])
-    assert kind is not None  # it was decoded
-    with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        width, height = image.size
-        exif = image.info.get("exif")
-    turned = isinstance(exif, bytes) and parse_orientation(exif) >= 5
-    return (height, width) if turned else (width, height)
+    else:
+        kind = formats.recognise(data[:12])
+        assert kind is not None  # it was decoded
+        height, width = formats.upright_size(data, kind)
+    return width, height
 
 
 def l2_normalized(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobilenet_hub.pipeline.blocks import Block
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.errors import DatasetError
@@ -156,6 +159,21 @@ class Dataset:
         if self._repeated:
             self._drop_superseded()
 
+    def keep_only(self, ids: DigestSet) -> None:
+        """Take out all lines, and their rows, of items that are not among some.
+
+        Args:
+            ids: digests of the ids that stay.
+
+        Raises:
+            OSError: something cannot be written.
+        """
+        masks = {
+            part: np.array([digest(entry.id) in ids for entry in self.manifest.entries(part)], bool)
+            for part in self.parts()
+        }
+        self._filter({part: mask for part, mask in masks.items() if not mask.all()})
+
     def failures(self) -> Iterator[Entry]:
         """All items that failed, in this run and before."""
         for part in self.parts():
@@ -248,9 +266,13 @@ class Dataset:
 
     def _drop_superseded(self) -> None:
         """Take out all lines, and their rows, whose items were dealt with again later."""
+        self._filter(superseded(self.manifest, self.parts()))
+
+    def _filter(self, masks: Mapping[str, NDArray[np.bool_]]) -> None:
+        """Take out some lines of some parts, and their rows."""
         import pyarrow as pa
 
-        for part, counts in superseded(self.manifest, self.parts()).items():
+        for part, counts in masks.items():
             entries = list(self.manifest.entries(part))
             keep = pa.array([c for c, e in zip(counts, entries, strict=True) if not e.failed])
             self._rewrite(part, keep)

@@ -94,10 +94,10 @@ def embed_to(
         OSError: the output cannot be written; what was committed is taken up by the next run.
     """
     path = Path(output)
-    if errors is not None and Path(errors).suffix not in (".jsonl", ".parquet"):
+    if errors is not None and Path(errors).suffix.lower() not in (".jsonl", ".parquet"):
         raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
     layout, described = _describe(module, settings, dtype)
-    single = path.suffix in sinks.SUFFIXES
+    single = packing.is_single(path)
     if single:
         packing.check_output(path, layout)
         if shard != (0, 1):
@@ -111,7 +111,9 @@ def embed_to(
     )  # fmt: skip
     counts = Counts()
     with dataset, Stop() as stop:
-        items = _Selection(source, shard)
+        if single:
+            packing.remove_beginnings(path)
+        items = _Selection(source, shard, remember=single)
         if runner is None:
             processor = Processor(module, settings, done=dataset.done, threads=threads)
             blocks = run(processor, items, threads=threads)
@@ -127,6 +129,9 @@ def embed_to(
                 if progress is not None:
                     progress.update(counts)
         dataset.finish()
+        interrupted = stop.requested
+        if single and not interrupted:
+            dataset.keep_only(items.seen)
         rows, failures = dataset.counts()
         listed = sinks.errors_path(path) if single else dataset.errors_path
         if errors is not None:
@@ -135,27 +140,37 @@ def embed_to(
             listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
         else:
             sinks.write_failures(listed, dataset.failures())
-        interrupted = stop.requested
         if single and not interrupted:
             packing.pack(path, dataset, layout)
     return Summary(counts, rows, failures, items.duplicates, path, listed, interrupted)
 
 
 class _Selection:
-    """The items of one shard, each id once."""
+    """The items of one shard, each id once.
 
-    def __init__(self, source: Source, shard: Shard) -> None:
+    Args:
+        source: of the items.
+        shard: which of them.
+        remember: whether `seen` is wanted though the source names nothing twice.
+
+    Attributes:
+        duplicates: how many were left out because an earlier one has the same id.
+        seen: digests of the ids so far.
+    """
+
+    def __init__(self, source: Source, shard: Shard, *, remember: bool) -> None:
         self.duplicates = 0
+        self.seen = DigestSet()
         self._source = source
         self._shard = shard
+        self._remember = remember or not source.distinct
 
     def __iter__(self) -> Iterator[Item]:
-        seen = None if self._source.distinct else DigestSet()
         index, shards = self._shard
         for item in self._source.items():
             if shards > 1 and int.from_bytes(digest(item.id)[:8], "big") % shards != index:
                 continue
-            if seen is not None and not seen.add(digest(item.id)):
+            if self._remember and not self.seen.add(digest(item.id)):
                 self.duplicates += 1
                 continue
             yield item

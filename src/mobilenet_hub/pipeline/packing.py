@@ -5,14 +5,18 @@ While `features.parquet` is being made, a dataset grows in the hidden folder
 only the manifests: so that the same command, run again, does only what is missing. Which rows are
 in the file is noted, with the file's own stamp, before the file takes its place; so at any instant
 either the old note fits the old file, or the new one the new.
+
+Unlike a folder, which one may fill source by source, a file holds what the last run named: rows of
+images that are no longer among them are taken out.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.files import write_atomically
@@ -20,10 +24,36 @@ from mobilenet_hub.pipeline import sinks
 from mobilenet_hub.pipeline.dataset import Dataset
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.items import Stamp
-from mobilenet_hub.pipeline.manifest import FOLDER
+from mobilenet_hub.pipeline.manifest import FOLDER, remove_leftovers
 from mobilenet_hub.pipeline.shards import Layout
 
 _NOTE = "packed.json"
+
+# What users mean by an output that ends like a file, and is none this library writes.
+_LIKE_A_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}")
+
+
+class _Packed(NamedTuple):
+    """What is in a file: the parts whose rows it has, and how many rows."""
+
+    parts: frozenset[str] = frozenset()
+    rows: int = 0
+
+
+def is_single(path: Path) -> bool:
+    """Whether an output is one file, by its suffix; else it is a folder.
+
+    Raises:
+        InputError: it looks like a file of another format.
+    """
+    if sinks.format_of(path) is not None:
+        return True
+    if _LIKE_A_FILE.fullmatch(path.suffix) and not path.is_dir():
+        raise InputError(
+            f"the output must be a folder, or a file in {', '.join(sinks.SUFFIXES)} (a folder of "
+            f"that name is taken if it is there already). Received: {str(path)!r}"
+        )
+    return False
 
 
 def work_folder(path: Path) -> Path:
@@ -40,20 +70,20 @@ def check_output(path: Path, layout: Layout) -> None:
     """
     if not path.parent.is_dir():
         raise InputError(f"the output's folder must exist. Received: {str(path)!r}")
-    if path.suffix == ".npy" and (layout.labels or layout.dimensions or layout.content_hash):
+    if sinks.format_of(path) == ".npy" and (
+        layout.labels or layout.dimensions or layout.content_hash
+    ):
         raise InputError(
             "a .npy file holds embeddings alone; labels, sizes and hashes need .parquet, .csv, "
             f".lance or a folder. Received: {str(path)!r}"
         )
-    if path.suffix == ".lance":
+    if sinks.format_of(path) == ".lance":
         sinks.require_lance()
 
 
 def packed_parts(path: Path) -> frozenset[str]:
     """The parts whose rows are in the file as it is now; none if it is another file."""
-    stamp = _stamp(path)
-    fitting = (note["parts"] for note in _notes(path) if tuple(note["stamp"]) == stamp)
-    return frozenset(next(fitting, ()))
+    return _packed(path).parts
 
 
 def forget(path: Path) -> None:
@@ -74,45 +104,58 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
     """
     import pyarrow as pa
 
-    inside, parts = packed_parts(path), frozenset(dataset.parts())
-    if inside == parts and path.exists():
+    packed, rows = _packed(path), dataset.counts()[0]
+    parts = frozenset(dataset.parts())
+    if packed == (parts, rows) and path.exists():
         return
     schema = layout.schema()
-    manifest = dataset.manifest
-    made_again = DigestSet(
-        digest(entry.id) for part in sorted(parts - inside) for entry in manifest.entries(part)
+    still_named = DigestSet(
+        digest(entry.id)
+        for part in sorted(packed.parts & parts)
+        for entry in dataset.manifest.entries(part)
     )
 
     def batches() -> Iterator[Any]:
-        for batch in sinks.read_rows(path, schema.names) if inside else ():
+        for batch in sinks.read_rows(path, schema.names) if packed.rows else ():
             ids = batch.column("id").to_pylist()
-            keep = pa.array([digest(identity) not in made_again for identity in ids], pa.bool_())
+            keep = pa.array([digest(identity) in still_named for identity in ids], pa.bool_())
             yield batch.filter(keep).cast(schema)
         yield from dataset.batches()
 
     def note(stamp: Stamp) -> None:
-        old = {"stamp": _stamp(path), "parts": sorted(inside)}
-        new = {"stamp": stamp, "parts": sorted(parts)}
-        notes = [new] if old["stamp"] is None else [old, new]
-        write_atomically(_note_path(path), json.dumps(notes).encode())
+        notes = [(_stamp(path), packed), (stamp, _Packed(parts, rows))]
+        lines = [
+            {"stamp": stamp, "parts": sorted(inside.parts), "rows": inside.rows}
+            for stamp, inside in notes
+            if stamp is not None
+        ]
+        write_atomically(_note_path(path), json.dumps(lines).encode())
 
-    rows, _ = dataset.counts()
     sinks.write_rows(path, schema, batches(), rows, ready=note)
     dataset.remove_rows(parts)
+
+
+def remove_beginnings(path: Path) -> None:
+    """Remove what a killed run left of the file and of those beside it."""
+    for whole in (path, sinks.ids_path(path), sinks.errors_path(path)):
+        remove_leftovers(whole.parent, re.compile(re.escape(whole.name)))
 
 
 def _note_path(path: Path) -> Path:
     return work_folder(path) / FOLDER / _NOTE
 
 
-def _notes(path: Path) -> list[dict[str, Any]]:
+def _packed(path: Path) -> _Packed:
+    stamp = _stamp(path)
     try:
-        notes = json.loads(_note_path(path).read_bytes())
-        return [{"stamp": note["stamp"], "parts": note["parts"]} for note in notes]
+        for note in json.loads(_note_path(path).read_bytes()):
+            if tuple(note["stamp"]) == stamp:
+                return _Packed(frozenset(note["parts"]), int(note["rows"]))
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        pass
     except (ValueError, TypeError, KeyError):
-        return []  # not a note of ours: then nothing is known to be in the file
+        pass  # not a note of ours: then nothing is known to be in the file
+    return _Packed()
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -34,6 +34,12 @@ _BATCH_ROWS = 1024
 _CSV_BLOCK = 1 << 24  # bytes; a row of 1,792 numbers is about 20,000
 
 
+def format_of(path: Path) -> str | None:
+    """The one of the `SUFFIXES` a path ends with, in capitals or not; None if with none."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in SUFFIXES else None
+
+
 def ids_path(path: Path) -> Path:
     """Where the ids of a `.npy` file are."""
     return path.with_suffix(".ids.txt")
@@ -54,7 +60,7 @@ def write_failures(path: Path, entries: Iterable[Entry]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in ("id", "stage", "reason")])
@@ -85,13 +91,14 @@ def write_rows(
         OSError: it cannot be written.
         MissingExtraError: Lance is not installed.
     """
-    if path.suffix == ".lance":
+    kind = format_of(path)
+    if kind == ".lance":
         _write_lance(path, schema, batches, ready)
-    elif path.suffix == ".parquet":
+    elif kind == ".parquet":
         with parquet_file(path, schema, ready=ready) as append:
             for batch in batches:
                 append(batch)
-    elif path.suffix == ".csv":
+    elif kind == ".csv":
         with atomic_file(path) as file:
             _write_csv(file, schema, batches)
             ready(stamp_of(file))
@@ -218,7 +225,8 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
 
 
 def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
-    if path.suffix == ".lance":
+    kind = format_of(path)
+    if kind == ".lance":
         return iter(
             require_lance().dataset(str(path)).to_batches(columns=columns, batch_size=_BATCH_ROWS)
         )
@@ -227,9 +235,9 @@ def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
         if not parts:
             raise FileNotFoundError("no Parquet files in the folder")
         return read_parts(parts, columns)
-    if path.suffix == ".npy":
+    if kind == ".npy":
         return _read_npy(path, columns)
-    if path.suffix == ".csv":
+    if kind == ".csv":
         return _read_csv(path, columns)
     return read_parts([path], columns)
 
@@ -290,4 +298,4 @@ def embeddings(batch: Any) -> np.ndarray[Any, np.dtype[Any]]:
     column = batch.column("embedding")
     values = column.flatten()
     matrix: np.ndarray[Any, np.dtype[Any]] = values.to_numpy(zero_copy_only=False)
-    return matrix.reshape(batch.num_rows, -1)
+    return matrix.reshape(batch.num_rows, column.type.list_size)

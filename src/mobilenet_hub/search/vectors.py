@@ -50,9 +50,9 @@ def how_made(dataset: Path) -> dict[str, Any] | None:
     import pyarrow as pa
     from pyarrow.parquet import read_schema
 
-    if dataset.suffix == ".lance":
+    if sinks.format_of(dataset) == ".lance":
         schema = sinks.require_lance().dataset(str(dataset)).schema
-    elif dataset.is_dir() or dataset.suffix == ".parquet":
+    elif dataset.is_dir() or sinks.format_of(dataset) == ".parquet":
         parts = sorted(dataset.glob("*.parquet")) if dataset.is_dir() else [dataset]
         try:
             schema = read_schema(parts[0]) if parts else pa.schema([])
