@@ -30,6 +30,7 @@ from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources import open_sources
 from mobilenet_hub.search import duplicates, find_duplicates
 from mobilenet_hub.search.sheet import Picture, path_of, write_sheet
+from mobilenet_hub.weights.canonical import to_bytes
 from pictures import SIZE, SMALL, encoded, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]
@@ -138,6 +139,21 @@ def test_an_index_of_other_weights_is_refused(folder):
         Index(build_index("out")).embed([])
 
 
+def test_an_index_of_weights_of_ones_own_is_searched_with_them(folder):
+    pytest.importorskip("usearch")
+    write_pictures(folder / "photos", 4)
+    (folder / "mine.safetensors").write_bytes(to_bytes(hub.Module(SMALL, weights="random").weights))
+    run("embed", "photos", "-o", "out", "-m", "mine.safetensors", "--size", "32", check=True)
+    run("index", "out", check=True)
+    done = run("search", "photos/0002.jpg", "-i", "out.index")
+    assert done.returncode == 1
+    assert "name them with --module PATH" in done.stderr
+    done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", "mine.safetensors", "-k", "1")
+    assert done.stdout.splitlines()[1].split("\t")[1:] == ["1.0000", "photos/0002.jpg"]
+    done = run("search", "photos/0002.jpg", "-i", "out")
+    assert "did you mean out.index?" in done.stderr
+
+
 def test_the_search_command_prints_matches_and_a_page(folder):
     pytest.importorskip("usearch")
     write_pictures(folder / "photos", 8)
@@ -229,7 +245,7 @@ def test_the_duplicates_command_prints_groups_and_a_page(folder):
     run("embed", "photos", "-o", "out", *FAST, check=True)
     done = run("duplicates", "out", "-t", "0.9999", "--html", "page.html")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "1 groups; 1 images are much like an earlier one\n"
+    assert done.stderr == "1 group; 1 image is much like an earlier one\n"
     assert [line.split("\t")[2] for line in done.stdout.splitlines()[1:]] == [
         "photos/0002.jpg", "photos/copy.jpg",
     ]  # fmt: skip

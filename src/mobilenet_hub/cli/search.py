@@ -59,11 +59,19 @@ def search_command(
         Path, typer.Option("--index", "-i", help="What `index` wrote.", show_default=False)
     ],
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")] = 10,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            "--module", "-m", metavar="HANDLE_OR_PATH",
+            help="What made the embeddings, where it was weights of your own.",
+            show_default="as the index notes",
+        ),
+    ] = None,
     html: Html = None,
     root: Root = None,
     as_json: AsJson = False,
     strict: choices.Strict = False,
-) -> None:
+) -> None:  # fmt: skip
     """Find the images most like others, by the cosine of their embeddings."""
     from mobilenet_hub.cli import EXIT_ERROR, EXIT_ITEMS_FAILED, print_error
     from mobilenet_hub.pipeline.sources import open_words
@@ -74,7 +82,7 @@ def search_command(
     source = open_words(images)
     results = []
     failed = 0
-    for record in opened.embed(source.items()):
+    for record in opened.embed(source.items(), module):
         if not record.ok:
             failed += 1
             typer.echo(f"{printable(record.id)}: {record.reason}", err=True)
@@ -141,7 +149,9 @@ def duplicates_command(
         ]  # fmt: skip
         print_table("", columns, rows)
     others = sum(len(group.others) for group in groups)
-    typer.echo(f"{len(groups):,} groups; {others:,} images are much like an earlier one", err=True)
+    found = f"{len(groups):,} group{'' if len(groups) == 1 else 's'}"
+    like = "1 image is" if others == 1 else f"{others:,} images are"
+    typer.echo(f"{found}; {like} much like an earlier one", err=True)
     if html is not None:
         shown = groups[:_SHOWN_GROUPS]
         sections = [
@@ -154,7 +164,7 @@ def duplicates_command(
         hidden = "" if len(shown) == len(groups) else f" The first {len(shown)} are shown."
         write_sheet(
             html, "Near-duplicates",
-            f"{len(groups):,} groups in {dataset}: the first image of each, then those at least "
+            f"{found} in {dataset}: the first image of each, then those at least "
             f"{threshold:g} similar to it (cosine of their embeddings).{hidden}",
             sections, root=root,
         )  # fmt: skip

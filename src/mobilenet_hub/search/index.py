@@ -172,8 +172,10 @@ class Index:
             RuntimeError,
             pa.ArrowException,
         ) as e:
+            hint = f"; did you mean {made}?" if (made := default_path(self.path)).is_dir() else ""
             raise DatasetError(
-                f"expected an index made by `mobilenet-hub index`: {e}. Received: {str(path)!r}"
+                f"expected an index made by `mobilenet-hub index`: {e}{hint}. "
+                f"Received: {str(path)!r}"
             ) from e
 
     def __len__(self) -> int:
@@ -205,11 +207,18 @@ class Index:
             for key, distance in zip(found.keys, found.distances, strict=True)
         ]
 
-    def embed(self, items: Iterable[Item]) -> Iterator[Embedding | Failure]:
+    def embed(
+        self, items: Iterable[Item], module: str | None = None
+    ) -> Iterator[Embedding | Failure]:
         """Embed queries as the rows of the index were: same module, weights and preprocessing.
 
+        Args:
+            items: of a source.
+            module: the handle, or the path of the weights, that made the rows; by default the
+                handle the index notes.
+
         Raises:
-            DatasetError: how they were made is not known, or the module's weights have changed.
+            DatasetError: how they were made is not known, or the module's weights are others.
         """
         from mobilenet_hub.module import Module
 
@@ -219,16 +228,17 @@ class Index:
                 "the dataset of this index does not say which module made it, so that no image "
                 f"can be compared with it. Received: {str(self.path)!r}"
             )
-        module = Module(made["handle"])
-        sha256 = module.weights.sha256
+        loaded = Module(module or made["handle"])
+        sha256 = loaded.weights.sha256
         if sha256 != made["weights_sha256"]:
             raise DatasetError(
                 f"this index was made with other weights of {made['handle']} "
-                f"({made['weights_sha256']}) than are here. Received: {sha256}"
+                f"(sha256 {made['weights_sha256']}) than these; name them with --module PATH. "
+                f"Received: {module or made['handle']}, sha256 {sha256}"
             )
         settings = Settings(
             crop=made["crop"], resample=made["resample"], size=(made["height"], made["width"]),
             max_pixels=made["max_pixels"],
         )  # fmt: skip
         # A query or two, from a cold start: compiled for single images.
-        return embeddings(run(Processor(module, settings, single=True), items, threads=1))
+        return embeddings(run(Processor(loaded, settings, single=True), items, threads=1))
