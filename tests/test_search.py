@@ -141,14 +141,15 @@ def test_an_index_of_other_weights_is_refused(folder):
 
 def test_an_index_of_weights_of_ones_own_is_searched_with_them(folder):
     pytest.importorskip("usearch")
+    mine = "mobilenet_v1_0.25_224.safetensors"
     write_pictures(folder / "photos", 4)
-    (folder / "mine.safetensors").write_bytes(to_bytes(hub.Module(SMALL, weights="random").weights))
-    run("embed", "photos", "-o", "out", "-m", "mine.safetensors", "--size", "32", check=True)
+    (folder / mine).write_bytes(to_bytes(hub.Module(SMALL, weights="random").weights))
+    run("embed", "photos", "-o", "out", "-m", mine, "--size", "32", check=True)
     run("index", "out", check=True)
     done = run("search", "photos/0002.jpg", "-i", "out.index")
     assert done.returncode == 1
     assert "name them with --module PATH" in done.stderr
-    done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", "mine.safetensors", "-k", "1")
+    done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", mine, "-k", "1")
     assert done.stdout.splitlines()[1].split("\t")[1:] == ["1.0000", "photos/0002.jpg"]
     done = run("search", "photos/0002.jpg", "-i", "out")
     assert "did you mean out.index?" in done.stderr
