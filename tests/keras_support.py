@@ -20,8 +20,7 @@ def images(count=4, height=224, width=None, seed=0):
 def numpy_of(tensor):
     import keras
 
-    value = getattr(tensor, "value", tensor)  # of a variable
-    return np.array(keras.ops.convert_to_numpy(value), np.float32)
+    return np.array(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor)), np.float32)
 
 
 def random_for(handle, *, num_classes=None, seed=0):

@@ -257,8 +257,9 @@ def test_a_live_module_follows_the_training():
     np.testing.assert_array_equal(fast(x), before)
     classifier(layer, learning_rate=0.1).fit(*batch(), epochs=1, verbose=0)
     after = fast(x)
-    assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(after, numpy_of(layer(x)), atol=1e-4)
+    moved = np.abs(after - before).max()
+    assert moved > 1e-3
+    assert np.abs(after - numpy_of(layer(x))).max() < moved / 50
 
 
 def test_exported_weights_say_where_they_came_from(tmp_path):

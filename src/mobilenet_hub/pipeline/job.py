@@ -24,7 +24,7 @@ from mobilenet_hub.pipeline.run import Blocks, run
 from mobilenet_hub.pipeline.shards import Layout
 from mobilenet_hub.pipeline.sources import Source
 from mobilenet_hub.pipeline.stop import Stop
-from mobilenet_hub.weights.canonical import to_bytes
+from mobilenet_hub.weights.canonical import fingerprint
 
 Runner = Callable[[Settings, Done, Iterable[Item]], Blocks]
 
@@ -184,7 +184,7 @@ def _describe(
     height, width = settings.size or (info.image_size, info.image_size)
     described = {
         "handle": info.handle,
-        "weights_sha256": module.weights.sha256 or _sha256(module),
+        "weights_sha256": fingerprint(module.weights),
         "crop": settings.crop,
         "resample": settings.resample,
         "max_pixels": settings.max_pixels,
@@ -206,10 +206,3 @@ def _describe(
         metadata=described,
     )
     return layout, described
-
-
-def _sha256(module: Module) -> str:
-    """Of weights that are not in a file."""
-    import hashlib
-
-    return hashlib.sha256(to_bytes(module.weights)).hexdigest()

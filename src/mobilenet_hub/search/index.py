@@ -30,6 +30,7 @@ from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.run import run
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.vectors import how_made, row_ids, unit_vectors
+from mobilenet_hub.weights.canonical import fingerprint
 
 FORMAT = "mobilenet-hub-index/1"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
@@ -229,7 +230,7 @@ class Index:
                 f"can be compared with it. Received: {str(self.path)!r}"
             )
         loaded = Module(module or made["handle"])
-        sha256 = loaded.weights.sha256
+        sha256 = fingerprint(loaded.weights)
         if sha256 != made["weights_sha256"]:
             raise DatasetError(
                 f"this index was made with other weights of {made['handle']} "

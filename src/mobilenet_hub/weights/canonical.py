@@ -91,6 +91,13 @@ def to_bytes(weights: Weights) -> bytes:
     return save({k: np.ascontiguousarray(v) for k, v in weights.tensors.items()}, metadata)
 
 
+def fingerprint(weights: Weights) -> str:
+    """The sha256 of their canonical file, in hex: that of the file they are of, or would make."""
+    import hashlib
+
+    return weights.sha256 or hashlib.sha256(to_bytes(weights)).hexdigest()
+
+
 def load(path: str | PathLike[str], *, sha256: str | None = None) -> Weights:
     """Read canonical weights from a safetensors file.
 
