@@ -56,16 +56,25 @@ def main() -> None:
             for column, (size, threads) in columns.items():
                 taken = rate(decode, photos, scales[size], threads)
                 rates.setdefault((name, column), []).append(taken)
+        for column, (size, threads) in columns.items():
+            if size is not None:
+                taken = rate(whole(size), photos, scales[size], threads)
+                rates.setdefault((WHOLE, column), []).append(taken)
     print(f"\n| decoder | {' | '.join(columns)} | differs by |")
     print("|---|" + "---:|" * (len(columns) + 1))
-    for name, decode in decoders.items():
-        cells = [f"{statistics.median(rates[name, column]):,.0f}" for column in columns]
-        differs = max(difference(decode, exact, photo) for photo in photos) if name != WHOLE else ""
-        cells.append(str(differs))
+    for name in (*decoders, WHOLE):
+        cells = [cell(rates.get((name, column))) for column in columns]
+        if name != WHOLE:
+            decode = decoders[name]
+            cells.append(str(max(difference(decode, exact, photo) for photo in photos)))
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 WHOLE = "hub.Preprocessing (decode, crop, resize)"
+
+
+def cell(rates: list[float] | None) -> str:
+    return "" if rates is None else f"{statistics.median(rates):,.0f}"
 
 
 def scale(photo: bytes, size: int | None) -> int:
@@ -100,7 +109,6 @@ def available() -> dict[str, Decode]:
         "simplejpeg": _simplejpeg(fast=False),
         "Pillow": _pillow,
         "Pillow, draft": _pillow_draft,
-        WHOLE: _whole(),
     }
     for name, make in (
         ("PyTurboJPEG, fast DCT", _turbojpeg), ("OpenCV", _opencv), ("imagecodecs", _imagecodecs)
@@ -179,14 +187,10 @@ def _imagecodecs() -> Decode:
     return decode
 
 
-def _whole() -> Decode:
+def whole(size: int) -> Decode:
     """What the pipeline does with a photo: not only decoding."""
-    makers = {size: Preprocessing(size, size) for size in (96, 224)}
-
-    def decode(photo: bytes, eighth: int) -> Any:
-        return makers[96 if eighth < 4 else 224](photo)
-
-    return decode
+    preprocessing = Preprocessing(size, size)
+    return lambda photo, eighth: preprocessing(photo)
 
 
 if __name__ == "__main__":
