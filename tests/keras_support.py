@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 from mobilenet_hub import find
 from mobilenet_hub.weights.random import random_weights
+
+# On JAX, tests spend their time compiling programs that run once: compile them half as well, and
+# keep those that several tests compile in the tests' own cache folder, which goes when they end.
+QUICK_XLA = "--xla_backend_optimization_level=0"
+if os.environ.get("KERAS_BACKEND") == "jax":
+    import jax
+
+    os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
+    if "MOBILENET_HUB_CACHE_DIR" in os.environ:
+        folder = Path(os.environ["MOBILENET_HUB_CACHE_DIR"], "jax")
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 V1 = "google/imagenet/mobilenet_v1_025_224"
 V2 = "google/imagenet/mobilenet_v2_035_224"

@@ -15,6 +15,8 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from keras_support import QUICK_XLA  # noqa: E402
+
 BACKEND = keras.backend.backend()
 TWO_CPUS = """
     import tensorflow as tf
@@ -116,5 +118,5 @@ def test_data_parallel_equals_one_device():
         for name, value in one.items():  # the statistics are those of the whole batch
             np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
         """,
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        XLA_FLAGS=f"--xla_force_host_platform_device_count=2 {QUICK_XLA}",
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,14 @@ def test_uint8_images_are_their_floats():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     expected = layer((pixels / 255).astype(np.float32))
     np.testing.assert_allclose(numpy_of(layer(pixels)), numpy_of(expected), atol=1e-4)
+
+
+def test_a_model_takes_uint8_images_by_an_input_that_says_so():
+    layer = small_layer()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    model = keras.Sequential([keras.Input(SMALL, dtype="uint8"), layer])
+    expected = numpy_of(layer((pixels / 255).astype(np.float32)))
+    np.testing.assert_allclose(model.predict(pixels, verbose=0), expected, atol=1e-4)
 
 
 def test_training_moves_everything_when_trainable():
@@ -291,6 +301,38 @@ def test_it_works_in_a_functional_model_with_endpoints():
     assert model.predict(images(1, 32), verbose=0).shape == (1, 4, 4, 64)
 
 
+def test_a_layer_applied_twice_is_one_network():
+    layer = small_layer(trainable=True)
+    first, second = keras.Input(SMALL), keras.Input(SMALL)
+    model = keras.Model([first, second], keras.layers.Subtract()([layer(first), layer(second)]))
+    assert len(model.trainable_variables) == 81
+    assert len(model.losses) == 14
+    x = images(2, 32)
+    difference = model.predict([x, x[::-1]], verbose=0)
+    np.testing.assert_allclose(difference, -difference[::-1], atol=1e-6)
+
+
+def test_two_networks_in_a_model_keep_apart(tmp_path):
+    inputs = keras.Input(SMALL)
+    layers = [small_layer(name=n, weights=random_for(FEATURES, seed=ord(n))) for n in "ab"]
+    model = keras.Model(inputs, [layer(inputs) for layer in layers])
+    model.save(tmp_path / "x.keras")
+    again = keras.models.load_model(tmp_path / "x.keras")
+    for layer in layers:
+        loaded = again.get_layer(layer.name).current_weights()
+        assert changed(layer.current_weights(), loaded) == set()
+    assert changed(*(layer.current_weights() for layer in layers))
+
+
+def test_frames_of_a_video_go_through_the_layer():
+    layer = small_layer()
+    assert layer.compute_output_shape((None, *SMALL)) == (None, 256)
+    model = keras.Sequential([keras.Input((2, *SMALL)), keras.layers.TimeDistributed(layer)])
+    frames = images(4, 32).reshape(2, 2, *SMALL)
+    expected = numpy_of(layer(images(4, 32))).reshape(2, 2, 256)
+    np.testing.assert_allclose(model.predict(frames, verbose=0), expected, atol=1e-4)
+
+
 def test_signatures_and_output_keys_choose_the_output():
     x = images(1, 32)
     weights = random_for(CLASSIFIER)
@@ -341,6 +383,7 @@ REFUSED = [
      "Specifying `output_key` is forbidden if output type is not a dict"),
     ({"signature": "default", "output_key": "Conv2d_0"}, KerasLayerError,
      r"KerasLayer output does not contain the output key Conv2d_0 \(available: \['default'"),
+    ({"arguments": 0.997}, KerasLayerError, "arguments must be a dict.*Received: 0.997"),
     ({"arguments": {"momentum": 0.9}}, KerasLayerError, "Received: 'momentum'"),
     ({"arguments": {"batch_norm_momentum": np.float32(0.9)}}, KerasLayerError,
      "contains non json-serializable values"),
@@ -348,6 +391,8 @@ REFUSED = [
     ({"tags": {"gpu"}}, TagsError, r"No such graph variant: tags=\['gpu'\]"),
     ({"input_shape": (32, 32)}, InputError, r"\(height, width, 3\).*Received: \(32, 32\)"),
     ({"input_shape": (32, 32, 1)}, InputError, r"Received: \(32, 32, 1\)"),
+    ({"input_shape": (32.0, 32, 3)}, InputError, r"Received: \(32\.0, 32, 3\)"),
+    ({"input_shape": 224}, InputError, r"\(height, width, 3\).*Received: 224"),
 ]  # fmt: skip
 
 
@@ -406,18 +451,30 @@ def test_a_list_of_images_is_refused():
         small_layer()([[1.0]])
 
 
-def test_a_file_loaded_without_the_package_says_what_to_import(tmp_path):
-    classifier(small_layer()).save(tmp_path / "x.keras")
+def test_a_file_in_another_process_needs_the_package_imported_and_says_so(tmp_path):
+    model = classifier(small_layer())
+    model.save(tmp_path / "x.keras")
+    np.save(tmp_path / "x.npy", images(2, 32))
     script = (
-        "import sys, keras\n"
-        f"try: keras.models.load_model({str(tmp_path / 'x.keras')!r})\n"
+        "import sys, keras, numpy as np\n"
+        f"file, batch = {str(tmp_path / 'x.keras')!r}, np.load({str(tmp_path / 'x.npy')!r})\n"
+        "try: keras.models.load_model(file)\n"
         "except TypeError as error: print(error)\n"
         "else: sys.exit('it loaded')\n"
-        "assert 'mobilenet_hub' not in sys.modules"
+        "assert 'mobilenet_hub' not in sys.modules\n"
+        "import mobilenet_hub.keras\n"
+        "outputs = keras.models.load_model(file).predict(batch, verbose=0)\n"
+        f"np.save({str(tmp_path / 'y.npy')!r}, outputs)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    source = str(Path(hub.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": source}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert (
         "This layer is mobilenet-hub's: `import mobilenet_hub.keras` before loading it "
         "(pip install 'mobilenet-hub[keras]')."
     ) in done.stdout
+    expected = model.predict(images(2, 32), verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-6)

@@ -118,8 +118,9 @@ def test_weights_move_between_the_forms_of_a_module():
         hub.KerasLayer(FEATURES, weights=trained),
         hub.Module(FEATURES, trainable=True, weights=trained),
     ):
+        moved = other.current_weights().tensors
         for name, value in trained.tensors.items():
-            np.testing.assert_array_equal(other.current_weights().tensors[name], value)
+            np.testing.assert_array_equal(moved[name], value)
 
 
 def test_tags_are_those_of_a_saved_model():

@@ -227,8 +227,9 @@ def test_training_can_begin_where_another_ended():
     first = in_training()
     first(images(2, 32))
     second = hub.Module(first, trainable=True, tags={"train"})
+    begun = second.current_weights().tensors
     for name, value in first.current_weights().tensors.items():
-        np.testing.assert_array_equal(second.current_weights().tensors[name], value)
+        np.testing.assert_array_equal(begun[name], value)
 
 
 def test_what_does_not_fit_is_refused():

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import keras_support  # noqa: F401  (how JAX compiles in tests)
 import mobilenet_hub as hub
 from conftest import SHARED
 from mobilenet_hub.weights.random import random_weights

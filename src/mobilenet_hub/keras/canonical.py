@@ -132,5 +132,5 @@ def _only(weights: Weights, names: Set[str]) -> Weights:
 
 def _to_numpy(variable: keras.Variable) -> NDArray[np.float32]:
     """The values, perhaps in the variable's own memory."""
-    array: NDArray[Any] = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
+    array: NDArray[Any] = keras.ops.convert_to_numpy(variable.value)
     return array.astype(np.float32, copy=False)

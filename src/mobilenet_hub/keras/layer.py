@@ -41,11 +41,16 @@ class KerasLayer(HubLayer):
     With `trainable=True`, training uses batch statistics, updates the moving averages and adds the
     regularization losses (and a classifier drops features); with `trainable=False` nothing of that
     happens, and batch norm stays in inference mode whatever Keras's `training` says. A `.keras`
-    file of a model holds the weights; to load it, the published ones are not needed.
+    file of a model holds the weights; to load it, `import mobilenet_hub.keras` first; the published
+    weights are not needed.
+
+    Keras casts what a model is given to the dtype of the model's `Input`, float by default, where
+    [0,255] is no longer told from [0,1]: for images in uint8, begin the model with
+    `keras.Input((height, width, 3), dtype="uint8")`.
 
     Args:
         handle: of a module, or the path of a file, folder or archive with weights; or what
-            `hub.load` returned, to share its variables.
+            `hub.load` returned, to share its variables, and whether they are trainable.
         trainable: see above; may be set later.
         arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
         tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
@@ -172,6 +177,15 @@ class KerasLayer(HubLayer):
             return outputs[self._output_key]
         return outputs
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Of images of a shape, with the batch: what layers around this one ask for."""
+        outputs = self.compute_output_spec(keras.KerasTensor(input_shape, "float32"))
+        return keras.tree.map_structure(lambda output: output.shape, outputs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and dtypes of the outputs, as `call` has them."""
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+
     @property
     def resolved_object(self) -> Reusable:
         """What `hub.load` would give, with this layer's variables."""
@@ -257,6 +271,11 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, info: ModuleInfo) ->
         KerasLayerError: unknown, not for this version, or not to be written into a config.
         InputError: a momentum outside [0,1].
     """
+    if not isinstance(arguments, Mapping | None):
+        raise KerasLayerError(
+            "arguments must be a dict, such as {'batch_norm_momentum': 0.997}. "
+            f"Received: {arguments!r}"
+        )
     given = dict(arguments or {})
     if unknown := sorted(set(given) - {"batch_norm_momentum", "return_endpoints"}):
         raise KerasLayerError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,14 +106,17 @@ def as_input_shape(value: Sequence[int | None], data_format: DataFormat) -> tupl
     """The shape of one image, checked.
 
     Raises:
-        InputError: not three sizes, the channels other than 3, or a size below 1.
+        InputError: not three whole numbers, the channels other than 3, or a size below 1.
     """
     wanted = "(height, width, 3)" if data_format == "channels_last" else "(3, height, width)"
-    shape = tuple(value)
+    try:
+        shape = tuple(None if size is None else operator.index(size) for size in value)
+    except TypeError:
+        shape = ()  # not even a sequence of whole numbers
     channels = shape[-1 if data_format == "channels_last" else 0] if len(shape) == 3 else None
     if channels != 3 or any(size is not None and size < 1 for size in shape):
         raise InputError(
-            f"input_shape must be {wanted}: one RGB image, without the batch. Received: {shape}"
+            f"input_shape must be {wanted}: one RGB image, without the batch. Received: {value!r}"
         )
     return shape
 
