@@ -14,6 +14,8 @@ import pytest
 keras = pytest.importorskip("keras")
 
 import mobilenet_hub as hub  # noqa: E402
+from commands import mobilenet_hub_command  # noqa: E402
+from conftest import EXAMPLES  # noqa: E402
 from keras_support import V1, V2, images, numpy_of, random_for  # noqa: E402
 from mobilenet_hub.errors import (  # noqa: E402
     InputError,
@@ -257,6 +259,25 @@ def test_what_was_trained_runs_on_the_fast_runtime(tmp_path, what):
     x = images(2, 64)
     expected = numpy_of(layer.resolved_object.network_layer(x))
     np.testing.assert_allclose(fast(x), expected, atol=1e-4)
+
+
+def test_what_was_trained_runs_in_the_commands(tmp_path):
+    layer = hub.KerasLayer(CLASSIFIER, trainable=True)
+    layer(images(2), training=True)
+    layer.export(tmp_path / "trained.safetensors")
+    photo = EXAMPLES / "coffee.png"
+    chosen = ("--module", tmp_path / "trained.safetensors", photo)
+    embedded = mobilenet_hub_command("embed", *chosen, "--output", tmp_path / "features.npy")
+    assert embedded.returncode == 0, embedded.stderr
+    classified = mobilenet_hub_command("classify", *chosen, "--json")
+    assert classified.returncode == 0, classified.stderr
+    pixels = hub.load_image(photo, 224, 224)[None]
+    fast = hub.Module(layer)
+    expected = fast(pixels, signature="image_feature_vector")
+    assert np.abs(expected - hub.Module(FEATURES)(pixels)).max() > 1e-3  # it did train
+    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), expected, atol=1e-4)
+    best = hub.imagenet_labels()[int(fast(pixels).argmax())]
+    assert best in classified.stdout.splitlines()[0]
 
 
 def test_a_live_module_follows_the_training():

@@ -97,7 +97,6 @@ def test_one_training_call_equals_the_original_networks(key, momentum):
     check_training(model, key, momentum, TRAINING)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.99, 0.997])
 @pytest.mark.parametrize("key", ["mobilenet_v2_100_224", "mobilenet_v2_140_224"])
 def test_one_training_call_of_the_large_networks_equals_the_originals(key, momentum, shared):
@@ -107,6 +106,21 @@ def test_one_training_call_of_the_large_networks_equals_the_originals(key, momen
     if key != "mobilenet_v2_140_224":  # the reference of 1.4 is of weights with batch norm folded
         loss = float(expected[f"{key}/train/regularization_loss_without_logits"])
         assert regularization_loss(model) == pytest.approx(loss, rel=1e-4)
+    check_training(model, key, momentum, expected)
+
+
+@pytest.mark.parametrize("momentum", [0.99, 0.997])
+def test_one_training_call_of_weights_that_are_not_embedded_equals_the_original(momentum, shared):
+    key = "mobilenet_v1_100_224"
+    tensors = dict(np.load(shared / "weights" / "mobilenet_v1_1.0_224.npz"))
+    model = mobilenets.model(
+        f"google/imagenet/{key}/feature_vector",
+        weights=hub.weights.from_tensors(tensors),
+        batch_norm_momentum=momentum,
+    )
+    expected = np.load(shared / "oracle" / "real_weights_reference.npz")
+    loss = float(expected[f"{key}/train/regularization_loss_without_logits"])
+    assert regularization_loss(model) == pytest.approx(loss, rel=1e-4)
     check_training(model, key, momentum, expected)
 
 
