@@ -47,7 +47,7 @@ _EXPORTS = {
 }
 
 # Modules that are used by their own name: `hub.ray.Embedder`.
-_ROOMS = ("ray", "search")
+_ROOMS = ("keras", "ray", "search")
 
 __all__ = [
     "KerasLayer",

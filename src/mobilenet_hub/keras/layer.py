@@ -53,12 +53,12 @@ class KerasLayer(HubLayer):
             `hub.load` returned, to share its variables, and whether they are trainable.
         trainable: see above; may be set later.
         arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
-        tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
         signature: by name, for a dict of outputs; needs one of the next two. Modules in the TF1
             format (version 3 and before) have `default` here, as in `tensorflow_hub`.
         signature_outputs_as_dict: whether to return that dict.
         output_key: which of its entries to return.
         output_shape: of the output without the batch, checked where it is given.
+        tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
         load_options: kept for compatibility; there is nothing to set.
         weights: to begin with, as in `hub.Module`; the published ones by default.
         input_shape: of one image, (height, width, 3): makes other sizes than the module's own
@@ -76,13 +76,13 @@ class KerasLayer(HubLayer):
         handle: Spec | Reusable,
         trainable: bool = False,
         arguments: Mapping[str, Any] | None = None,
-        *,
-        tags: Collection[str] | None = None,
         signature: str | None = None,
         signature_outputs_as_dict: bool | None = None,
         output_key: str | None = None,
         output_shape: Any = None,
+        tags: Collection[str] | None = None,
         load_options: Any = None,
+        *,
         weights: WeightsLike = None,
         input_shape: Sequence[int | None] | None = None,
         **kwargs: Any,

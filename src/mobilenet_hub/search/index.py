@@ -35,7 +35,7 @@ from mobilenet_hub.weights.canonical import fingerprint
 FORMAT = "mobilenet-hub-index/1"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
 
-# Recall@10 was 0.998 with these on 20,000 features of photos (benchmarks/README.md).
+# Recall@10 is 0.999 with these on 20,000 features of photos (benchmarks/README.md).
 _EXPANSION_ADD, _EXPANSION_SEARCH = 128, 64
 
 
