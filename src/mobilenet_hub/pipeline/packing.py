@@ -29,8 +29,12 @@ from mobilenet_hub.pipeline.shards import Layout
 
 _NOTE = "packed.json"
 
-# What users mean by an output that ends like a file, and is none this library writes.
-_LIKE_A_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}")
+# Who asks for one of these means a file, and must not be given a folder of that name.
+_OTHER_FORMATS = frozenset((
+    ".arrow", ".avro", ".bin", ".db", ".feather", ".gz", ".h5", ".hdf5", ".ipc", ".json",
+    ".jsonl", ".mat", ".npz", ".orc", ".pickle", ".pkl", ".pq", ".pt", ".pth", ".safetensors",
+    ".sqlite", ".tar", ".tsv", ".txt", ".xlsx", ".zarr", ".zip", ".zst",
+))  # fmt: skip
 
 
 class _Packed(NamedTuple):
@@ -44,11 +48,11 @@ def is_single(path: Path) -> bool:
     """Whether an output is one file, by its suffix; else it is a folder.
 
     Raises:
-        InputError: it looks like a file of another format.
+        InputError: it is named like a file of another format.
     """
     if sinks.format_of(path) is not None:
         return True
-    if _LIKE_A_FILE.fullmatch(path.suffix) and not path.is_dir():
+    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
         raise InputError(
             f"the output must be a folder, or a file in {', '.join(sinks.SUFFIXES)} (a folder of "
             f"that name is taken if it is there already). Received: {str(path)!r}"
