@@ -12,6 +12,7 @@ import pytest
 
 # No test reaches beyond this machine, nor looks at what its user has cached or pinned.
 os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # where a test imports ONNX Runtime itself
 os.environ["MOBILENET_HUB_CACHE_DIR"] = tempfile.mkdtemp(prefix="mobilenet-hub-tests-")
 for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK"):
     os.environ.pop(variable, None)

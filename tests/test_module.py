@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -289,14 +290,19 @@ def run_python(code, **environment):
     return done.stdout.strip()
 
 
-def test_nothing_is_reported_to_anybody(tmp_path):
-    """OpenVINO's telemetry would resolve a host, start a process and write to the home folder."""
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_nothing_is_reported_to_anybody(tmp_path, monkeypatch, engine):
+    """Their telemetry would resolve hosts, start a process and write to the home folder."""
+    if importlib.util.find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "PYTEST_CURRENT_TEST"):  # as outside of a test
+        monkeypatch.delenv(name, raising=False)
     code = f"""
         import sys
         seen = []
         sys.addaudithook(lambda event, _: seen.append(event))
         import numpy, mobilenet_hub as hub
-        hub.Module("{SMALL}/3")(numpy.zeros((1, 32, 32, 3), "float32"))
+        hub.Module("{SMALL}/3", engine="{engine}")(numpy.zeros((1, 32, 32, 3), "float32"))
         print([e for e in seen if e.startswith(("socket.", "subprocess.", "os.fork", "os.spawn"))])
     """
     assert run_python(code, HOME=str(tmp_path)) == "[]"

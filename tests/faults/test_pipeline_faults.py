@@ -40,7 +40,7 @@ from pictures import SIZE, SMALL, encoded, picture, write_pictures
 
 # Children are forked from a process that has imported everything and started nothing.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["mobilenet_hub.pipeline.job", "openvino", "pyarrow.parquet"])
+FORKSERVER.set_forkserver_preload(["preloaded"])
 
 FAST = ["--module", SMALL, "--size", "32"]
 

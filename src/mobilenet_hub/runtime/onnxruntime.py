@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,7 @@ class ONNXRuntimeEngine:
     """ONNX Runtime: the second engine on CPUs, and the way to GPUs."""
 
     def __init__(self, providers: tuple[str, ...], threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError("onnxruntime", "engine='onnxruntime'") from error
+        onnxruntime = _import_onnxruntime()
         unknown = [p for p in providers if p not in onnxruntime.get_available_providers()]
         if unknown:
             raise EngineError(
@@ -29,8 +27,7 @@ class ONNXRuntimeEngine:
 
     def compile(self, model: bytes, spec: GraphSpec, *, tile: int | None) -> ONNXRuntimeSession:
         """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
-        import onnxruntime
-
+        onnxruntime = _import_onnxruntime()
         on_cpu = self._providers[0] == "CPUExecutionProvider"
         parallel = self._threads if tile is not None and on_cpu else 1
         options = onnxruntime.SessionOptions()
@@ -42,6 +39,23 @@ class ONNXRuntimeEngine:
         session = onnxruntime.InferenceSession(model, options, providers=self._providers)
         size = tile or 1
         return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
+
+
+def _import_onnxruntime() -> Any:
+    """ONNX Runtime without its telemetry.
+
+    Since 2026 it reports processes, sessions and models to Microsoft from its import on, and leaves
+    an identifier in the home directory, unless this variable is set before (its `Privacy.md`).
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "engine='onnxruntime'") from error
+    return onnxruntime
 
 
 class ONNXRuntimeSession:
