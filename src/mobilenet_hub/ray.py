@@ -139,6 +139,7 @@ def make_runner(
 
     def run(settings: Settings, done: Done, items: Iterable[Item]) -> Blocks:
         if not ray.is_initialized():
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         worker = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)
