@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import mobilenet_hub as hub
 from commands import python
@@ -118,8 +120,9 @@ def test_pyarrow_and_pandas_read_the_folder_as_it_is(folder, module):
     assert np.stack(frame["embedding"]).shape == (9, 256)
 
 
-@pytest.mark.parametrize("output", ["out", "out.csv"])
+@pytest.mark.parametrize("output", ["out", "out.csv", "out.lance"])
 def test_rows_may_carry_labels_sizes_and_hashes(folder, output):
+    skip_without(output)
     settings = Settings(labels=2, size=SIZE, dimensions=True, content_hash=True)
     write(folder / output, hub.Module(SMALL_CLASSIFIER), settings=settings)
     row = next(read_rows(folder / output)).to_pylist()[0]
@@ -272,6 +275,115 @@ def test_a_file_holds_what_the_last_run_named_and_nothing_else(folder, module, o
         np.testing.assert_array_equal(found[identity], embedding)
 
 
+def test_a_npy_file_and_its_ids_belong_together_whatever_happens_between(folder, module):
+    write(folder / "out.npy", module)
+    ids = folder / "out.ids.txt"
+    old = ids.read_bytes()
+    write_pictures(folder / "more", 10, start=50)
+    write(folder / "out.npy", module, "more")
+    ids.write_bytes(old)  # as if the run had been killed before it put the new ids in place
+    write(folder / "out.npy", module, "more")
+    assert_rows(read(folder / "out.npy"), expected(module, "more"))
+    ids.unlink()
+    assert write(folder / "out.npy", module, "more").rows == 10
+    assert_rows(read(folder / "out.npy"), expected(module, "more"))
+
+
+@pytest.mark.parametrize("output", [name for name in FILES if name != "out"])
+def test_a_source_without_images_leaves_a_file_as_it_was(folder, module, output):
+    skip_without(output)
+    write(folder / output, module)
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no images; the output stays"):
+        write(folder / output, module, "empty")
+    assert_rows(read(folder / output), expected(module))
+    assert write(folder / output, module).counts.skipped == 10
+
+
+def test_a_second_run_that_is_refused_disturbs_nothing(folder, module):
+    write(folder / "out.npy", module)
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow():
+        for path in sorted((folder / "photos").iterdir()):
+            yield f"photos/{path.name}", path.read_bytes()
+        entered.set()
+        leave.wait(60)
+        yield "last", encoded(77)
+
+    thread = threading.Thread(target=write, args=(folder / "out.npy", module, slow()))
+    thread.start()
+    entered.wait(60)
+    try:
+        with pytest.raises(DatasetError, match="another run"):
+            write(folder / "out.npy", module, restart=True)
+    finally:
+        leave.set()
+        thread.join()
+    assert list(read(folder / "out.npy")) == [*expected(module), "last"]
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.csv"])
+def test_a_file_of_somebody_else_is_not_overwritten(folder, module, output):
+    (folder / output).write_text("precious")
+    with pytest.raises(InputError, match=r"not made by this command.*--restart"):
+        write(folder / output, module)
+    assert (folder / output).read_text() == "precious"
+    assert write(folder / output, module, restart=True).rows == 10
+
+
+def test_ids_of_somebody_else_are_not_overwritten(folder, module):
+    (folder / "out.ids.txt").write_text("precious")
+    with pytest.raises(InputError, match="not made by this command"):
+        write(folder / "out.npy", module)
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.lance"])
+def test_a_folder_named_like_a_file_is_left_alone(folder, module, output):
+    skip_without(output)
+    (folder / output).mkdir()
+    (folder / output / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="folder of something else"):
+        write(folder / output, module)
+    assert (folder / output / "thesis.txt").exists()
+
+
+def test_failures_are_not_listed_where_they_cannot_be(folder, module):
+    for errors in ("nowhere/errors.jsonl", "out.parquet"):
+        with pytest.raises(InputError, match="a file of their own"):
+            write(folder / "out.parquet", module, errors=errors)
+
+
+def test_a_list_of_failures_in_the_folder_is_no_part_of_the_dataset(folder, module):
+    (folder / "photos" / "0001.jpg").write_bytes(b"no image")
+    write(folder / "out", module, errors=folder / "out" / "errors.parquet")
+    assert_rows(read(folder / "out"), expected(module))
+
+
+def test_one_shard_does_not_begin_anew_with_other_settings(folder, module):
+    for shard in ((0, 2), (1, 2)):
+        write(folder / "out", module, shard=shard)
+    normal = Settings(size=SIZE, normalize="l2")
+    with pytest.raises(DatasetError, match="normalize"):
+        write(folder / "out", module, shard=(0, 2), settings=normal, restart=True)
+    assert len(read(folder / "out")) == 10
+    assert write(folder / "out", module, shard=(0, 2), restart=True).counts.done > 0
+    assert_rows(dict(sorted(read(folder / "out").items())), expected(module))
+
+
+def test_bytes_of_the_same_length_are_told_apart(folder, module):
+    def table(colour):
+        file = io.BytesIO()
+        Image.new("RGB", (40, 40), colour).save(file, "BMP")
+        pq.write_table(pa.table({"id": ["a"], "image": [file.getvalue()]}), folder / "t.parquet")
+
+    table("red")
+    write(folder / "out.npy", module, "t.parquet")
+    table("blue")
+    assert write(folder / "out.npy", module, "t.parquet").counts.done == 1
+    assert write(folder / "out.npy", module, "t.parquet").counts.skipped == 1
+
+
 def test_a_suffix_is_one_in_capitals_too(folder, module):
     write(folder / "OUT.NPY", module)
     assert np.load(folder / "OUT.NPY").shape == (10, 256)
@@ -288,8 +400,6 @@ def test_a_file_of_another_format_is_refused_not_made_a_folder(folder, module, n
 
 
 def test_sizes_of_pictures_larger_than_pillow_likes_are_noted(folder, module, monkeypatch):
-    from PIL import Image
-
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("RGB", (30, 20)).save(folder / "photos" / "large.png")
     summary = write(

@@ -112,6 +112,35 @@ def test_an_index_replaces_itself_and_nothing_else(folder):
         build_index("v.parquet", "mine")
 
 
+def test_an_index_killed_while_it_was_written_can_be_made_again(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_vectors(folder / "v.parquet", clouds(20))
+    (folder / "index").mkdir()
+    (folder / "index" / f".vectors.usearch.{'0a' * 8}.part").write_bytes(b"half")
+    assert len(Index(build_index("v.parquet", "index"))) == 20
+    assert len(list((folder / "index").iterdir())) == 3
+
+
+def test_a_file_that_is_not_the_one_described_beside_it_says_nothing(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_pictures(folder / "photos", 3)
+    embed_to("out.npy", open_sources("photos"), hub.Module(SMALL), Settings(size=SIZE))
+    assert Index(build_index("out.npy")).made is not None
+    np.save(folder / "out.npy", clouds(3, features=256))
+    index = Index(build_index("out.npy"))
+    assert index.made is None
+    assert next(iter(index.embed(open_sources("photos").items(), SMALL))).ok
+
+
+def test_exact_copies_are_duplicates_at_a_threshold_of_1(folder):
+    vectors = np.repeat(clouds(200, features=1280), 2, axis=0)
+    assert len(find_duplicates(write_vectors(folder / "v.parquet", vectors), threshold=1.0)) == 200
+
+
 def test_what_is_no_index_is_refused(folder):
     pytest.importorskip("usearch")
     from mobilenet_hub.search import Index, build_index

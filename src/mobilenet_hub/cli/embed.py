@@ -195,6 +195,7 @@ def embed_command(
 
     options = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     share = _parse_shard(shard)
+    _refuse_own_source(paths, output)
     settings = Settings(
         labels=labels,
         normalize="l2" if normalize is _Normalize.L2 else None,
@@ -224,6 +225,12 @@ def embed_command(
         shown.close()
     _report(summary, time.monotonic() - start, as_json=as_json)
     _exit(summary, strict)
+
+
+def _refuse_own_source(paths: list[str], output: Path) -> None:
+    for path in paths:
+        if output.exists() and Path(path).exists() and output.samefile(path):
+            raise typer.BadParameter(f"the output is one of the sources. Received: {path!r}")
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -50,7 +50,8 @@ class Dataset:
         part_items: how many items a part is for, failed ones counted.
         shard: which of how many runs this is.
         restart: begin anew whatever is there.
-        elsewhere: parts whose rows were moved out of the folder, and need not be there.
+        elsewhere: called when the lock is held: which parts' rows were moved out of the folder,
+            and need not be there.
 
     Attributes:
         done: which items need no work.
@@ -69,7 +70,7 @@ class Dataset:
         part_items: int = PART_ITEMS,
         shard: Shard = (0, 1),
         restart: bool = False,
-        elsewhere: frozenset[str] = frozenset(),
+        elsewhere: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.folder = folder
         self.manifest = Manifest(folder)
@@ -79,7 +80,8 @@ class Dataset:
         self._settings = {**settings, "shards": shard[1]}
         self._part_items = part_items
         self._restart = restart
-        self._elsewhere = elsewhere
+        self._find_elsewhere = elsewhere
+        self._elsewhere: frozenset[str] = frozenset()
         self._middle = "" if shard[1] == 1 else f"-{shard[0]:05d}-of-{shard[1]:05d}"
         self._known = DigestSet()  # ids of all lines in the manifests
         self._repeated = False  # whether an id has more than one line
@@ -101,9 +103,12 @@ class Dataset:
         self._refuse_strangers()
         with ExitStack() as stack:
             stack.enter_context(locked(self.manifest.folder, f"run{self._middle}"))
+            self._elsewhere = self._find_elsewhere()
             if self._restart:
+                if not self._has_other_shards():
+                    self.manifest.write_settings(self._settings)
+                self.manifest.check_settings(self._settings)
                 self._remove_old()
-                self.manifest.write_settings(self._settings)
             self.manifest.check_settings(self._settings)
             self._clean()
             self._load()
@@ -225,6 +230,11 @@ class Dataset:
                 if match and (self._is_own(path.stem) or self._is_foreign(match)):
                     path.unlink(missing_ok=True)
 
+    def _has_other_shards(self) -> bool:
+        """Whether there are shards beside this one, which its settings must be those of."""
+        found = (_PART.fullmatch(part) for part in self.manifest.parts() if not self._is_own(part))
+        return any(match and not self._is_foreign(match) for match in found)
+
     def _is_foreign(self, match: re.Match[str]) -> bool:
         return int(match["shards"] or 1) != self._shard[1]
 
@@ -233,7 +243,7 @@ class Dataset:
         part = rf"part{self._middle}-\d+\.parquet"
         remove_leftovers(self.folder, re.compile(rf"{part}|_errors{self._middle}\.jsonl"))
         self.remove_rows(self._elsewhere)
-        remove_leftovers(self.manifest.folder, re.compile(rf"{part}|settings\.json"))
+        remove_leftovers(self.manifest.folder, re.compile(rf"{part}|(settings|packed)\.json"))
         for name in self.parts():
             if name not in self._elsewhere and not self._is_whole(name):
                 self.manifest.remove(name)

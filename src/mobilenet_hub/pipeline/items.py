@@ -21,7 +21,8 @@ class Stamp(NamedTuple):
 
     Attributes:
         size: in bytes.
-        mtime_ns: time of modification in nanoseconds since 1970; 0 where the source has none.
+        mtime_ns: time of modification in nanoseconds since 1970; 0 where the source has none, and
+            negative, a checksum, where the bytes were at hand.
     """
 
     size: int
@@ -135,8 +136,13 @@ class BytesItem:
     mtime_ns: int = 0
 
     def stamp(self) -> Stamp:
-        """Size, and the time of modification if the source knew it."""
-        return Stamp(len(self.data), self.mtime_ns)
+        """Size, and the time of modification; where the source knows none, a checksum instead.
+
+        (Negative, so that it is no time.)
+        """
+        import google_crc32c
+
+        return Stamp(len(self.data), self.mtime_ns or -1 - google_crc32c.value(self.data))
 
     def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
         """The bytes."""

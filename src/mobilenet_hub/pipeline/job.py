@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,23 +97,24 @@ def embed_to(
     path = Path(output)
     if errors is not None and Path(errors).suffix.lower() not in (".jsonl", ".parquet"):
         raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
+    if errors is not None and not _is_apart(Path(errors).absolute(), path.absolute()):
+        raise InputError(
+            "errors are listed in a file of their own, in a folder that exists. "
+            f"Received: {str(errors)!r}"
+        )
     layout, described = _describe(module, settings, dtype)
     single = packing.is_single(path)
     if single:
-        packing.check_output(path, layout)
+        packing.check_output(path, layout, restart=restart)
         if shard != (0, 1):
             raise InputError(f"a shard needs a folder as output. Received: {str(path)!r}")
-        if restart or not packing.packed_parts(path):
-            packing.forget(path)
     dataset = Dataset(
         packing.work_folder(path) if single else path, layout, described, part_items=part_items,
         shard=shard, restart=restart,
-        elsewhere=packing.packed_parts(path) if single else frozenset(),
+        elsewhere=partial(packing.begin, path, restart=restart) if single else frozenset,
     )  # fmt: skip
-    counts = Counts()
+    counts, unlisted = Counts(), False
     with dataset, Stop() as stop:
-        if single:
-            packing.remove_beginnings(path)
         items = _Selection(source, shard, remember=single)
         if runner is None:
             processor = Processor(module, settings, done=dataset.done, threads=threads)
@@ -122,15 +124,21 @@ def embed_to(
         with closing(blocks):
             while (block := stop.waiting_for(blocks)) is not None:
                 dataset.add(block)
-                failed = sum(isinstance(entry, Failed) for entry in block.entries)
-                counts.failed += failed
-                counts.done += len(block.entries) - failed
+                failed = [entry for entry in block.entries if isinstance(entry, Failed)]
+                unlisted |= any(entry.failure.stage == "list" for entry in failed)
+                counts.failed += len(failed)
+                counts.done += len(block.entries) - len(failed)
                 counts.skipped += block.skipped
                 if progress is not None:
                     progress.update(counts)
         dataset.finish()
         interrupted = stop.requested
-        if single and not interrupted:
+        if single and not interrupted and not unlisted:  # else the source is not known whole
+            if not items.seen and dataset.parts():
+                raise InputError(
+                    "the source names no images; the output stays as it was. "
+                    f"Received: {str(path)!r}"
+                )
             dataset.keep_only(items.seen)
         rows, failures = dataset.counts()
         listed = sinks.errors_path(path) if single else dataset.errors_path
@@ -143,6 +151,11 @@ def embed_to(
         if single and not interrupted:
             packing.pack(path, dataset, layout)
     return Summary(counts, rows, failures, items.duplicates, path, listed, interrupted)
+
+
+def _is_apart(errors: Path, output: Path) -> bool:
+    """Whether a list of errors can be written, and not over the output."""
+    return errors != output and (errors.parent.is_dir() or errors.parent == output)
 
 
 class _Selection:

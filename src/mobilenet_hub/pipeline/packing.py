@@ -3,7 +3,7 @@
 While `features.parquet` is being made, a dataset grows in the hidden folder
 `.features.parquet.parts` beside it. In the end all rows move into the file, and the folder keeps
 only the manifests: so that the same command, run again, does only what is missing. Which rows are
-in the file is noted, with the file's own stamp, before the file takes its place; so at any instant
+in the file is noted, with the file's own stamps, before the file takes its place; so at any instant
 either the old note fits the old file, or the new one the new.
 
 Unlike a folder, which one may fill source by source, a file holds what the last run named: rows of
@@ -23,9 +23,11 @@ from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline import sinks
 from mobilenet_hub.pipeline.dataset import Dataset
 from mobilenet_hub.pipeline.digests import DigestSet, digest
+from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Stamp
 from mobilenet_hub.pipeline.manifest import FOLDER, remove_leftovers
 from mobilenet_hub.pipeline.shards import Layout
+from mobilenet_hub.pipeline.sinks import Stamps
 
 _NOTE = "packed.json"
 
@@ -33,7 +35,8 @@ _NOTE = "packed.json"
 _OTHER_FORMATS = frozenset((
     ".arrow", ".avro", ".bin", ".db", ".feather", ".gz", ".h5", ".hdf5", ".ipc", ".json",
     ".jsonl", ".mat", ".npz", ".orc", ".pickle", ".pkl", ".pq", ".pt", ".pth", ".safetensors",
-    ".sqlite", ".tar", ".tsv", ".txt", ".xlsx", ".zarr", ".zip", ".zst",
+    ".sqlite", ".tar", ".tfrecord", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".zarr",
+    ".zip", ".zst",
 ))  # fmt: skip
 
 
@@ -65,15 +68,24 @@ def work_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.parts")
 
 
-def check_output(path: Path, layout: Layout) -> None:
-    """Refuse what a file cannot hold, before anything is computed.
+def check_output(path: Path, layout: Layout, *, restart: bool) -> None:
+    """Refuse what cannot be written, or must not be overwritten, before anything is computed.
 
     Raises:
-        InputError: labels, sizes or hashes in a `.npy`; no folder to write to.
+        InputError: labels, sizes or hashes in a `.npy`; no folder to write to; something there
+            that this library did not write.
         MissingExtraError: Lance is not installed.
     """
     if not path.parent.is_dir():
         raise InputError(f"the output's folder must exist. Received: {str(path)!r}")
+    if path.is_dir() and not (sinks.format_of(path) == ".lance" and (path / "_versions").is_dir()):
+        raise InputError(f"the output is a folder of something else. Received: {str(path)!r}")
+    begun = (work_folder(path) / FOLDER).is_dir()
+    if not begun and not restart and any(file.exists() for file in sinks.files_of(path)):
+        raise InputError(
+            "the output exists and was not made by this command (or was moved here); choose "
+            f"another, or replace it with --restart. Received: {str(path)!r}"
+        )
     if sinks.format_of(path) == ".npy" and (
         layout.labels or layout.dimensions or layout.content_hash
     ):
@@ -90,9 +102,18 @@ def packed_parts(path: Path) -> frozenset[str]:
     return _packed(path).parts
 
 
-def forget(path: Path) -> None:
-    """Note that no rows are in the file; before part names are given anew."""
-    _note_path(path).unlink(missing_ok=True)
+def begin(path: Path, *, restart: bool) -> frozenset[str]:
+    """What a run does first, when it alone may write: see what is in the file, tidy up around it.
+
+    Returns:
+        The parts whose rows are in the file; none if all begins anew.
+    """
+    for whole in (*sinks.files_of(path), sinks.errors_path(path)):
+        remove_leftovers(whole.parent, re.compile(re.escape(whole.name)))
+    parts = frozenset() if restart else packed_parts(path)
+    if not parts:  # names of parts may be given anew now
+        _note_path(path).unlink(missing_ok=True)
+    return parts
 
 
 def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
@@ -105,6 +126,7 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
 
     Raises:
         OSError: the file cannot be written; the dataset stays.
+        DatasetError: the dataset or the file lost rows behind our back.
     """
     import pyarrow as pa
 
@@ -126,23 +148,28 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
             yield batch.filter(keep).cast(schema)
         yield from dataset.batches()
 
-    def note(stamp: Stamp) -> None:
-        notes = [(_stamp(path), packed), (stamp, _Packed(parts, rows))]
+    def counted() -> Iterator[Any]:
+        found = 0
+        for batch in batches():
+            found += batch.num_rows
+            yield batch
+        if found != rows:
+            raise DatasetError(
+                f"expected {rows} rows for the file; --restart makes it anew. "
+                f"Received: {str(path)!r} with {found}"
+            )
+
+    def note(stamps: Stamps) -> None:
+        notes = [(sinks.stamps_of(path), packed), (stamps, _Packed(parts, rows))]
         lines = [
-            {"stamp": stamp, "parts": sorted(inside.parts), "rows": inside.rows}
-            for stamp, inside in notes
-            if stamp is not None
+            {"stamps": stamps, "parts": sorted(inside.parts), "rows": inside.rows}
+            for stamps, inside in notes
+            if stamps is not None
         ]
         write_atomically(_note_path(path), json.dumps(lines).encode())
 
-    sinks.write_rows(path, schema, batches(), rows, ready=note)
+    sinks.write_rows(path, schema, counted(), rows, ready=note)
     dataset.remove_rows(parts)
-
-
-def remove_beginnings(path: Path) -> None:
-    """Remove what a killed run left of the file and of those beside it."""
-    for whole in (path, sinks.ids_path(path), sinks.errors_path(path)):
-        remove_leftovers(whole.parent, re.compile(re.escape(whole.name)))
 
 
 def _note_path(path: Path) -> Path:
@@ -150,21 +177,13 @@ def _note_path(path: Path) -> Path:
 
 
 def _packed(path: Path) -> _Packed:
-    stamp = _stamp(path)
+    stamps = sinks.stamps_of(path)
     try:
         for note in json.loads(_note_path(path).read_bytes()):
-            if tuple(note["stamp"]) == stamp:
+            if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:
                 return _Packed(frozenset(note["parts"]), int(note["rows"]))
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (ValueError, TypeError, KeyError):
         pass  # not a note of ours: then nothing is known to be in the file
     return _Packed()
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return Stamp(status.st_size, status.st_mtime_ns)

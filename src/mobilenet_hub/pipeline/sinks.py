@@ -26,8 +26,10 @@ from mobilenet_hub.errors import MissingExtraError
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Stamp
-from mobilenet_hub.pipeline.manifest import Entry
+from mobilenet_hub.pipeline.manifest import FOLDER, Entry
 from mobilenet_hub.pipeline.shards import parquet_file, read_parts, stamp_of
+
+Stamps = list[Stamp]  # of the files an output consists of
 
 SUFFIXES = (".parquet", ".npy", ".csv", ".lance")
 _BATCH_ROWS = 1024
@@ -38,6 +40,28 @@ def format_of(path: Path) -> str | None:
     """The one of the `SUFFIXES` a path ends with, in capitals or not; None if with none."""
     suffix = path.suffix.lower()
     return suffix if suffix in SUFFIXES else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """What an output consists of: the file, and the ids of a `.npy`."""
+    return [path, ids_path(path)] if format_of(path) == ".npy" else [path]
+
+
+def stamps_of(path: Path) -> Stamps | None:
+    """The stamps of what an output consists of; None where any of it is missing."""
+    try:
+        return [_stamp(file) for file in files_of(path)]
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(path: Path) -> Stamp:
+    if path.is_dir():  # Lance: of all its files together
+        found = [file.stat() for file in path.rglob("*") if file.is_file()]
+        times = [status.st_mtime_ns for status in found]
+        return Stamp(sum(status.st_size for status in found), max(times, default=0))
+    status = path.stat()
+    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 def ids_path(path: Path) -> Path:
@@ -76,7 +100,7 @@ def write_failures(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def write_rows(
-    path: Path, schema: Any, batches: Iterable[Any], rows: int, *, ready: Callable[[Stamp], None]
+    path: Path, schema: Any, batches: Iterable[Any], rows: int, *, ready: Callable[[Stamps], None]
 ) -> None:
     """Write a file; whatever was there is replaced when it is whole.
 
@@ -85,7 +109,7 @@ def write_rows(
         schema: of the rows.
         batches: Arrow record batches.
         rows: how many rows they have in all.
-        ready: called with the stamp of the whole new file, just before it takes its place.
+        ready: called with the stamps of all that is new, just before it takes its place.
 
     Raises:
         OSError: it cannot be written.
@@ -95,17 +119,19 @@ def write_rows(
     if kind == ".lance":
         _write_lance(path, schema, batches, ready)
     elif kind == ".parquet":
-        with parquet_file(path, schema, ready=ready) as append:
+        with parquet_file(path, schema, ready=lambda stamp: ready([stamp])) as append:
             for batch in batches:
                 append(batch)
     elif kind == ".csv":
         with atomic_file(path) as file:
             _write_csv(file, schema, batches)
-            ready(stamp_of(file))
+            ready([stamp_of(file)])
     else:
         with atomic_file(ids_path(path)) as ids, atomic_file(path) as file:
             _write_npy(file, ids, schema, batches, rows)
-            ready(stamp_of(file))
+            # Killed between the two renamings, neither the old stamps fit nor the new ones: the
+            # next run makes both files anew.
+            ready([stamp_of(file), stamp_of(ids)])
 
 
 def _write_npy(
@@ -163,21 +189,25 @@ def _flat_schema(schema: Any) -> Any:
 
 
 def _write_lance(
-    path: Path, schema: Any, batches: Iterable[Any], ready: Callable[[Stamp], None]
+    path: Path, schema: Any, batches: Iterable[Any], ready: Callable[[Stamps], None]
 ) -> None:
     import pyarrow as pa
 
     lance = require_lance()
-    temporary = path.with_name(f".{path.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("new", "old"))
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if "labels" in schema.names:  # Lance cannot write lists of strings that are all of one length
+        at = schema.get_field_index("labels")
+        schema = schema.set(at, pa.field("labels", pa.list_(pa.string())))
     try:
-        reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
+        reader = pa.RecordBatchReader.from_batches(schema, (b.cast(schema) for b in batches))
         lance.write_dataset(reader, str(temporary))
-        status = temporary.stat()
-        ready(Stamp(status.st_size, status.st_mtime_ns))
+        ready([_stamp(temporary)])
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(old)
         temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -224,6 +254,12 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
         ) from error
 
 
+def parts_of(folder: Path) -> list[Path]:
+    """The Parquet files of a dataset: of one of ours, its parts; else all in the folder."""
+    ours = (folder / FOLDER).is_dir()
+    return sorted(folder.glob("part-*.parquet" if ours else "*.parquet"))
+
+
 def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
     kind = format_of(path)
     if kind == ".lance":
@@ -231,7 +267,7 @@ def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
             require_lance().dataset(str(path)).to_batches(columns=columns, batch_size=_BATCH_ROWS)
         )
     if path.is_dir():
-        parts = sorted(path.glob("*.parquet"))
+        parts = parts_of(path)
         if not parts:
             raise FileNotFoundError("no Parquet files in the folder")
         return read_parts(parts, columns)

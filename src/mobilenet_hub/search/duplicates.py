@@ -24,6 +24,7 @@ from mobilenet_hub.search.vectors import row_ids, unit_vectors
 # misses about one neighbour in a thousand and takes time that grows little more than linearly.
 EXACT_LIMIT = 32_768
 _BLOCK = 4096
+_ROUNDING = 2e-6  # of a float32 product of equal unit vectors: exact copies are 1 all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _assign(
                 best = int(np.argmax(within[at, new]))
                 if within[at, new[best]] > similarities[at]:
                     rows[at], similarities[at] = start + new[best], within[at, new[best]]
-            if similarities[at] < threshold:
+            if similarities[at] < threshold - _ROUNDING:
                 rows[at], similarities[at] = start + at, 1.0
                 new.append(at)
         leaders.add(np.asarray(new, np.int64) + start, batch[new])

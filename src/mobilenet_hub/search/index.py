@@ -12,6 +12,7 @@ index is; faiss would first read all of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from mobilenet_hub.pipeline.api import embeddings
 from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Item
+from mobilenet_hub.pipeline.manifest import remove_leftovers
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.run import run
 from mobilenet_hub.runtime import available_threads
@@ -80,6 +82,7 @@ def build_index(
     """
     dataset = Path(dataset)
     output = default_path(dataset) if output is None else Path(output)
+    remove_leftovers(output, re.compile("|".join(map(re.escape, (VECTORS, IDS, SETTINGS)))))
     _refuse_strangers(output)
     made = how_made(dataset)
     index, rows = None, 0
@@ -224,10 +227,14 @@ class Index:
         from mobilenet_hub.module import Module
 
         made = self.made
-        if made is None:
+        if made is None and module is None:
             raise DatasetError(
-                "the dataset of this index does not say which module made it, so that no image "
-                f"can be compared with it. Received: {str(self.path)!r}"
+                "the dataset of this index does not say which module made it; name it with "
+                f"--module. Received: {str(self.path)!r}"
+            )
+        if made is None:  # then the usual preprocessing is taken for granted
+            return embeddings(
+                run(Processor(str(module), Settings(), single=True), items, threads=1)
             )
         loaded = Module(module or made["handle"])
         sha256 = fingerprint(loaded.weights)

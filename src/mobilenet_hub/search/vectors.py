@@ -53,11 +53,13 @@ def how_made(dataset: Path) -> dict[str, Any] | None:
     if sinks.format_of(dataset) == ".lance":
         schema = sinks.require_lance().dataset(str(dataset)).schema
     elif dataset.is_dir() or sinks.format_of(dataset) == ".parquet":
-        parts = sorted(dataset.glob("*.parquet")) if dataset.is_dir() else [dataset]
+        parts = sinks.parts_of(dataset) if dataset.is_dir() else [dataset]
         try:
             schema = read_schema(parts[0]) if parts else pa.schema([])
         except (pa.ArrowException, FileNotFoundError) as error:
             raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
+    elif not packing.packed_parts(dataset):
+        return None  # not the file whose settings are noted beside it
     else:
         return Manifest(packing.work_folder(dataset)).read_settings()
     text = (schema.metadata or {}).get(METADATA_KEY)
