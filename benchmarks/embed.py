@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 import mobilenet_hub as hub
+from memory import peak_megabytes
 from mobilenet_hub.pipeline.compute import Settings
 from mobilenet_hub.pipeline.items import FileItem
 from mobilenet_hub.pipeline.job import embed_to
@@ -127,12 +128,6 @@ def measure(name: str, case: str, photos: Path) -> None:
     if count != expected:
         raise SystemExit(f"{name} returned {count} rows for {expected} files")
     print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes()}))
-
-
-def peak_megabytes() -> float:
-    """Of this process; `ru_maxrss` would count the parent's too, as it was at the fork."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 # Contestants: made with handle, depth multiplier, input size and folder; called with how many

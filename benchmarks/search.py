@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import mobilenet_hub as hub
+from memory import peak_megabytes
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.index import new_index
 
@@ -118,12 +119,6 @@ def search(name: str, folder: Path) -> None:
     hits = sum(np.intersect1d(a, b).size for a, b in zip(found, exact, strict=True))
     recall = hits / exact.size
     print(json.dumps({"first": first, "peak_megabytes": peak, "each": each, "recall": recall}))
-
-
-def peak_megabytes() -> float:
-    """Of this process; `ru_maxrss` would count the parent's too, as it was at the fork."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def build_usearch(vectors: np.ndarray, path: str) -> None:

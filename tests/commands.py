@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +13,10 @@ import mobilenet_hub
 
 # Tests change the working folder; the package must be found from wherever they are.
 _PACKAGE = str(Path(mobilenet_hub.__file__).parents[1])
+
+# Children are forked from a process that has imported everything and started nothing.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["preloaded"])
 
 
 def environment() -> dict[str, str]:

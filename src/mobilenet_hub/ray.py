@@ -33,6 +33,7 @@ from mobilenet_hub.pipeline.compute import Processor, Settings
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.items import BytesItem, FileItem, Item, NamedItem, SliceItem
 from mobilenet_hub.pipeline.run import Blocks, chunked
+from mobilenet_hub.weights.canonical import fingerprint
 
 if TYPE_CHECKING:
     from mobilenet_hub.module import Module
@@ -146,11 +147,12 @@ def make_runner(
         shared = ray.put(done)
         actors = [worker.remote(spec, settings, shared) for _ in range(count)]
         try:
+            wanted = fingerprint(module.weights)
             for sha256 in ray.get([actor.weights_sha256.remote() for actor in actors]):
-                if sha256 != module.weights.sha256:
+                if sha256 != wanted:
                     raise WeightsError(
                         f"a worker has other weights of {spec} than this machine "
-                        f"({module.weights.sha256}). Received: {sha256}"
+                        f"({wanted}). Received: {sha256}"
                     )
             yield from _ordered(actors, chunked(map(_for_workers, items), _CHUNK_ITEMS))
         finally:
@@ -167,9 +169,9 @@ class _Worker:
 
         self._processor = Processor(spec, settings, done=done, threads=1)
 
-    def weights_sha256(self) -> str | None:
+    def weights_sha256(self) -> str:
         """Of the weights in use here."""
-        return self._processor.module.weights.sha256
+        return fingerprint(self._processor.module.weights)
 
     def process(self, items: list[Item]) -> Block:
         """Compute a block."""

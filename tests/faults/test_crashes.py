@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -19,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import mobilenet_hub as hub
+from commands import FORKSERVER
 from mobilenet_hub.pipeline import job
 from mobilenet_hub.pipeline.blocks import Block, Row
 from mobilenet_hub.pipeline.compute import Settings
@@ -26,8 +26,6 @@ from mobilenet_hub.pipeline.sinks import read_rows
 from mobilenet_hub.pipeline.sources import open_sources
 from pictures import SMALL, write_pictures
 
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["preloaded"])
 FEATURES = 256
 
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import io
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -28,7 +27,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import mobilenet_hub as hub
-from commands import command, environment, mobilenet_hub_command
+from commands import FORKSERVER, command, environment, mobilenet_hub_command
 from mobilenet_hub import files
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import embed
@@ -37,10 +36,6 @@ from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sinks import read_rows
 from mobilenet_hub.pipeline.sources import open_sources
 from pictures import SIZE, SMALL, encoded, picture, write_pictures
-
-# Children are forked from a process that has imported everything and started nothing.
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["preloaded"])
 
 FAST = ["--module", SMALL, "--size", "32"]
 

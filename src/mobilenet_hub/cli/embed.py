@@ -228,8 +228,10 @@ def embed_command(
 
 
 def _refuse_own_source(paths: list[str], output: Path) -> None:
+    if not output.exists():
+        return
     for path in paths:
-        if output.exists() and Path(path).exists() and output.samefile(path):
+        if Path(path).exists() and output.samefile(path):
             raise typer.BadParameter(f"the output is one of the sources. Received: {path!r}")
 
 

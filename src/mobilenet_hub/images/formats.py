@@ -74,10 +74,8 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
     except Exception as error:  # Pillow raises nearly anything for damaged data
         message = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(path, f"truncated or damaged {kind} ({message})") from error
-    exif = image.info.get("exif") if turn and kind in ("PNG", "WebP") else None
-    if isinstance(exif, bytes) and (orientation := parse_orientation(exif)) != 1:
-        return to_image(upright(np.asarray(rgb), orientation))
-    return rgb
+    orientation = _orientation(image, kind) if turn else 1
+    return rgb if orientation == 1 else to_image(upright(np.asarray(rgb), orientation))
 
 
 def upright_size(data: bytes, kind: str) -> tuple[int, int]:
@@ -88,10 +86,14 @@ def upright_size(data: bytes, kind: str) -> tuple[int, int]:
         kind: what `recognise` said; not JPEG.
     """
     image = _open(data, kind)
+    sides_change = _orientation(image, kind) >= 5
+    return (image.width, image.height) if sides_change else (image.height, image.width)
+
+
+def _orientation(image: Image, kind: str) -> int:
+    """Of EXIF, 1 to 8; formats in which nobody honours it are upright."""
     exif = image.info.get("exif") if kind in ("PNG", "WebP") else None
-    if isinstance(exif, bytes) and parse_orientation(exif) >= 5:
-        return image.width, image.height
-    return image.height, image.width
+    return parse_orientation(exif) if isinstance(exif, bytes) else 1
 
 
 def to_image(picture: NDArray[np.uint8]) -> Image:

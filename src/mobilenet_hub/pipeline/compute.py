@@ -30,6 +30,7 @@ from mobilenet_hub.pipeline.lanes import (
     Lane,
     Lanes,
     SingleSession,
+    lane_images,
     lanes_of,
 )
 from mobilenet_hub.pipeline.records import Failure
@@ -130,7 +131,7 @@ class Processor:
 
     def chunk(self) -> int:
         """How many items a call is best given (any number works)."""
-        return self._lanes.images()
+        return lane_images(self.preprocessing, self._spec.tile)
 
     def __call__(self, items: Sequence[Item]) -> Block:
         """Read, decode and run some items.

@@ -28,6 +28,11 @@ class Stamp(NamedTuple):
     size: int
     mtime_ns: int
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Of a file."""
+        return cls(status.st_size, status.st_mtime_ns)
+
 
 class Item(Protocol):
     """One image to come."""
@@ -65,7 +70,7 @@ class FileItem:
     def stamp(self) -> Stamp | None:
         """Of the file as it is now."""
         try:
-            return _stamp(os.stat(self.path))  # noqa: PTH116 - a Path per item costs more than stat
+            return Stamp.of(os.stat(self.path))  # noqa: PTH116 - a Path per item costs more than stat
         except (OSError, ValueError):
             return None  # reading it will say why
 
@@ -77,7 +82,7 @@ class FileItem:
             # One byte more than it should have: a file that grows meanwhile must not fill memory.
             data = file.read(max_bytes + 1 if status.st_size == 0 else status.st_size + 1)
             refuse_size(len(data), max_bytes)
-            return data, _stamp(status)
+            return data, Stamp.of(status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +209,6 @@ def _escaped(character: str) -> str:
     if 0xD800 <= code <= 0xDFFF:  # half a pair, which Windows allows in names
         return "".join(f"\\x{b:02x}" for b in character.encode("utf-8", "surrogatepass"))
     return character
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 # Opening a FIFO would wait for a writer for ever, unless opened so; regular files ignore the flag.

@@ -44,8 +44,7 @@ class Lane:
 
     def __init__(self, session: Session, preprocessing: Preprocessing) -> None:
         self._session = session
-        images = min(_LANE_IMAGES, _LANE_BYTES // (3 * preprocessing.height * preprocessing.width))
-        images = max(session.tile, images - images % session.tile)  # whole tiles
+        images = lane_images(preprocessing, session.tile)
         self.pixels: NDArray[Any] = np.zeros((images, *preprocessing.shape), preprocessing.dtype)
 
     def outputs(self, images: int) -> Outputs:
@@ -62,6 +61,12 @@ class Lane:
         self._session.run(
             self.pixels[:images], {name: value[part] for name, value in outputs.items()}
         )
+
+
+def lane_images(preprocessing: Preprocessing, tile: int) -> int:
+    """How many images a lane takes at once: whole tiles."""
+    images = min(_LANE_IMAGES, _LANE_BYTES // (3 * preprocessing.height * preprocessing.width))
+    return max(tile, images - images % tile)
 
 
 def _whole_tiles(images: int, tile: int) -> int:
@@ -81,11 +86,6 @@ class Lanes:
         self._left = limit
         self._lock = threading.Lock()
         self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()  # the last one used is in the cache
-
-    def images(self) -> int:
-        """How many images a lane takes at once."""
-        with self.borrow() as lane:
-            return len(lane.pixels)
 
     @contextmanager
     def borrow(self) -> Iterator[Lane]:

@@ -277,6 +277,11 @@ def locked(folder: Path, name: str) -> Iterator[None]:
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
 
 
+def exactly(*names: str) -> re.Pattern[str]:
+    """These names and no others, for `remove_leftovers`."""
+    return re.compile("|".join(map(re.escape, names)))
+
+
 def remove_leftovers(folder: Path, name: re.Pattern[str]) -> None:
     """Remove the beginnings of files that a killed run left (see `files.atomic_file`)."""
     if not folder.is_dir():

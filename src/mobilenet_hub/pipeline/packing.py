@@ -13,7 +13,6 @@ images that are no longer among them are taken out.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from mobilenet_hub.pipeline.dataset import Dataset
 from mobilenet_hub.pipeline.digests import DigestSet, digest
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Stamp
-from mobilenet_hub.pipeline.manifest import FOLDER, remove_leftovers
+from mobilenet_hub.pipeline.manifest import FOLDER, exactly, remove_leftovers
 from mobilenet_hub.pipeline.shards import Layout
 from mobilenet_hub.pipeline.sinks import Stamps
 
@@ -108,8 +107,8 @@ def begin(path: Path, *, restart: bool) -> frozenset[str]:
     Returns:
         The parts whose rows are in the file; none if all begins anew.
     """
-    for whole in (*sinks.files_of(path), sinks.errors_path(path)):
-        remove_leftovers(whole.parent, re.compile(re.escape(whole.name)))
+    files = (*sinks.files_of(path), sinks.errors_path(path))
+    remove_leftovers(path.parent, exactly(*(file.name for file in files)))
     parts = frozenset() if restart else packed_parts(path)
     if not parts:  # names of parts may be given anew now
         _note_path(path).unlink(missing_ok=True)

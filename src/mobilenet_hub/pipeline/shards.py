@@ -141,8 +141,7 @@ def parquet_file(
 def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of a file that was just written."""
     file.flush()
-    status = os.fstat(file.fileno())
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp.of(os.fstat(file.fileno()))
 
 
 class _Groups:

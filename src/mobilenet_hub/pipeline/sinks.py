@@ -60,8 +60,7 @@ def _stamp(path: Path) -> Stamp:
         found = [file.stat() for file in path.rglob("*") if file.is_file()]
         times = [status.st_mtime_ns for status in found]
         return Stamp(sum(status.st_size for status in found), max(times, default=0))
-    status = path.stat()
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp.of(path.stat())
 
 
 def ids_path(path: Path) -> Path:

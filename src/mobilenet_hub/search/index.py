@@ -12,7 +12,6 @@ index is; faiss would first read all of it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,12 @@ from mobilenet_hub.pipeline.api import embeddings
 from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized
 from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.items import Item
-from mobilenet_hub.pipeline.manifest import remove_leftovers
+from mobilenet_hub.pipeline.manifest import exactly, remove_leftovers
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.run import run
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.vectors import how_made, row_ids, unit_vectors
-from mobilenet_hub.weights.canonical import fingerprint
+from mobilenet_hub.weights.canonical import Weights, fingerprint
 
 FORMAT = "mobilenet-hub-index/1"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
@@ -82,7 +81,7 @@ def build_index(
     """
     dataset = Path(dataset)
     output = default_path(dataset) if output is None else Path(output)
-    remove_leftovers(output, re.compile("|".join(map(re.escape, (VECTORS, IDS, SETTINGS)))))
+    remove_leftovers(output, exactly(VECTORS, IDS, SETTINGS))
     _refuse_strangers(output)
     made = how_made(dataset)
     index, rows = None, 0
@@ -226,27 +225,33 @@ class Index:
         """
         from mobilenet_hub.module import Module
 
-        made = self.made
-        if made is None and module is None:
+        name = module or (self.made or {}).get("handle")
+        if name is None:
             raise DatasetError(
                 "the dataset of this index does not say which module made it; name it with "
                 f"--module. Received: {str(self.path)!r}"
             )
-        if made is None:  # then the usual preprocessing is taken for granted
-            return embeddings(
-                run(Processor(str(module), Settings(), single=True), items, threads=1)
-            )
-        loaded = Module(module or made["handle"])
-        sha256 = fingerprint(loaded.weights)
-        if sha256 != made["weights_sha256"]:
-            raise DatasetError(
-                f"this index was made with other weights of {made['handle']} "
-                f"(sha256 {made['weights_sha256']}) than these; name them with --module PATH. "
-                f"Received: {module or made['handle']}, sha256 {sha256}"
-            )
-        settings = Settings(
-            crop=made["crop"], resample=made["resample"], size=(made["height"], made["width"]),
-            max_pixels=made["max_pixels"],
-        )  # fmt: skip
+        loaded = Module(name)
+        # Where the index says nothing, the usual preprocessing is taken for granted.
+        settings = Settings() if self.made is None else _settings(self.made, name, loaded.weights)
         # A query or two, from a cold start: compiled for single images.
         return embeddings(run(Processor(loaded, settings, single=True), items, threads=1))
+
+
+def _settings(made: dict[str, Any], name: str, weights: Weights) -> Settings:
+    """Those the rows were made with, if these are the weights that made them.
+
+    Raises:
+        DatasetError: they are others.
+    """
+    sha256 = fingerprint(weights)
+    if sha256 != made["weights_sha256"]:
+        raise DatasetError(
+            f"this index was made with other weights of {made['handle']} "
+            f"(sha256 {made['weights_sha256']}) than these; name them with --module PATH. "
+            f"Received: {name}, sha256 {sha256}"
+        )
+    return Settings(
+        crop=made["crop"], resample=made["resample"], size=(made["height"], made["width"]),
+        max_pixels=made["max_pixels"],
+    )  # fmt: skip
