@@ -32,11 +32,11 @@ import numpy as np
 
 import mobilenet_hub as hub
 from memory import peak_megabytes
-from mobilenet_hub.pipeline.compute import Settings
-from mobilenet_hub.pipeline.items import FileItem
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.run import chunked, ordered_map
-from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.pipeline.parallel import chunked, ordered_map
+from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.sources.items import FileItem
+from mobilenet_hub.pipeline.sources.open import open_sources
 from mobilenet_hub.runtime import available_threads
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

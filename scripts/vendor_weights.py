@@ -31,10 +31,10 @@ from mobilenet_hub.files import write_atomically
 from mobilenet_hub.weights import from_tensors
 from mobilenet_hub.weights.canonical import Weights, to_bytes
 from mobilenet_hub.weights.readers import CONVERTER_VERSION
-from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
-from mobilenet_hub.weights.readers.keras_files import read_keras
-from mobilenet_hub.weights.readers.reading import Array, Reading
-from mobilenet_hub.weights.readers.tensorflow_js import read_tensorflow_js
+from mobilenet_hub.weights.readers.base import Array, Reading
+from mobilenet_hub.weights.readers.keras.files import read_keras
+from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
+from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.unfold import unfold
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from places import EXAMPLES, SHARED
+
 # No test reaches beyond this machine, nor looks at what its user has cached or pinned.
 os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # where a test imports ONNX Runtime itself
@@ -17,10 +19,6 @@ os.environ["MOBILENET_HUB_CACHE_DIR"] = tempfile.mkdtemp(prefix="mobilenet-hub-t
 for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK"):
     os.environ.pop(variable, None)
 atexit.register(shutil.rmtree, os.environ["MOBILENET_HUB_CACHE_DIR"], ignore_errors=True)
-
-SHARED = Path(__file__).parents[1].parent / "shared"
-DATA = Path(__file__).parent / "data"
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="session")

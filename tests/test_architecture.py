@@ -15,8 +15,7 @@ FLOORS = [
     {"graph"},
     {"module", "keras"},
     {"pipeline"},
-    {"search", "ray", "calibrate"},
-    {"importing"},
+    {"search", "ray", "conversion"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

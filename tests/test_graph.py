@@ -11,7 +11,7 @@ from mobilenet_hub.errors import OutputError
 from mobilenet_hub.graph import build_graph, fold_batch_norm
 from mobilenet_hub.networks import BATCH_NORM_EPSILON, network
 from mobilenet_hub.weights import from_tensors
-from mobilenet_hub.weights.random import random_weights
+from mobilenet_hub.weights.random_weights import random_weights
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import mobilenet_hub as hub
-from conftest import DATA
 from mobilenet_hub.errors import (
     InputError,
     InputTypeError,
@@ -24,7 +23,8 @@ from mobilenet_hub.errors import (
     SignatureError,
     TagsError,
 )
-from mobilenet_hub.weights.embedded import EMBEDDED
+from mobilenet_hub.weights.bundled import EMBEDDED
+from places import DATA
 
 REFERENCE = np.load(DATA / "real_weights_inference.npz")
 SMALL = "google/imagenet/mobilenet_v1_025_224/classification"

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import mobilenet_hub as hub
-from mobilenet_hub.pipeline.compute import Settings
+from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.sinks import read_rows
-from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.sources.open import open_sources
 from mobilenet_hub.ray import Embedder, make_runner
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 

@@ -18,9 +18,9 @@ import pytest
 
 import keras_support  # noqa: F401  (how JAX compiles in tests)
 import mobilenet_hub as hub
-from conftest import SHARED
-from mobilenet_hub.weights.random import random_weights
-from mobilenet_hub.weights.store import is_here, keep
+from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.storage.store import is_here, keep
+from places import SHARED
 
 _FENCED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _BARE = re.compile(r"^\w+ = hub\..*?(?=\n\n)", re.MULTILINE | re.DOTALL)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
     from mobilenet_hub.pipeline.api import classify, embed
-    from mobilenet_hub.weights.store import resolve
+    from mobilenet_hub.weights.storage.store import resolve
 
 # Public name: (module, name there).
 _EXPORTS = {

@@ -29,8 +29,8 @@ from mobilenet_hub.runtime import (
 )
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.choice import WeightsLike, choose_weights
-from mobilenet_hub.weights.store import handle_or_path, locate
+from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.storage.store import handle_or_path, locate
 
 Outputs = dict[str, NDArray[np.float32]]
 

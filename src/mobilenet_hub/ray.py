@@ -28,16 +28,16 @@ import numpy as np
 
 from mobilenet_hub.errors import MissingExtraError, WeightsError
 from mobilenet_hub.pipeline.api import EMBED_MODULE
-from mobilenet_hub.pipeline.blocks import Block, Failed
-from mobilenet_hub.pipeline.compute import Processor, Settings
 from mobilenet_hub.pipeline.errors import SourceError
-from mobilenet_hub.pipeline.items import BytesItem, FileItem, Item, NamedItem, SliceItem
-from mobilenet_hub.pipeline.run import Blocks, chunked
+from mobilenet_hub.pipeline.parallel import Blocks, chunked
+from mobilenet_hub.pipeline.processor import Processor, Settings
+from mobilenet_hub.pipeline.results import Block, Failed
+from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem, Item, NamedItem, SliceItem
 from mobilenet_hub.weights.canonical import fingerprint
 
 if TYPE_CHECKING:
     from mobilenet_hub.module import Module
-    from mobilenet_hub.pipeline.manifest import Done
+    from mobilenet_hub.pipeline.dataset.manifest import Done
 
 _CHUNK_ITEMS = 32
 _AHEAD = 2  # chunks at each worker: one at work, one waiting

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import mobilenet_hub as hub
 from commands import environment
 from pictures import write_pictures

@@ -9,21 +9,18 @@ import itertools
 import os
 import pathlib
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import mobilenet_hub as hub
 from commands import FORKSERVER
 from mobilenet_hub.pipeline import job
-from mobilenet_hub.pipeline.blocks import Block, Row
-from mobilenet_hub.pipeline.compute import Settings
-from mobilenet_hub.pipeline.sinks import read_rows
-from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.pipeline.dataset.formats import read_rows
+from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.results import Block, Row
+from mobilenet_hub.pipeline.sources.open import open_sources
 from pictures import SMALL, write_pictures
 
 FEATURES = 256

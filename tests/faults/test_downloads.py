@@ -23,10 +23,10 @@ import mobilenet_hub
 import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import CacheError, DownloadError, MissingWeightsError, PinError
-from mobilenet_hub.weights import lockfile, store
-from mobilenet_hub.weights.cache import Cache
-from mobilenet_hub.weights.download import Policy, _check_answer, download
-from mobilenet_hub.weights.random import random_weights
+from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.storage import lockfile, store
+from mobilenet_hub.weights.storage.cache import Cache
+from mobilenet_hub.weights.storage.download import Policy, _check_answer, download
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
@@ -390,8 +390,8 @@ def test_the_same_tensors_from_another_place_satisfy_a_pin(server, archive, monk
 FETCH = f"""
 import sys
 from mobilenet_hub.catalog import find
-from mobilenet_hub.weights import store
-from mobilenet_hub.weights.download import Policy
+from mobilenet_hub.weights.storage import store
+from mobilenet_hub.weights.storage.download import Policy
 print("ready", flush=True)
 entry = store.fetch(find({INFO.handle!r}), policy=Policy(backoff=0.01, timeout=30))
 print(entry.sha256, flush=True)

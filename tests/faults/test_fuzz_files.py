@@ -22,11 +22,12 @@ from safetensors.numpy import save
 from keras_files import as_tensorflow_js, numbers, write_h5, write_keras3, write_tensorflow_js
 from mobilenet_hub.errors import MobileNetHubError, WeightsError
 from mobilenet_hub.networks import network
-from mobilenet_hub.weights import Weights, lockfile
-from mobilenet_hub.weights.cache import Cache
+from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.npz import write_npz
+from mobilenet_hub.weights.storage import lockfile
+from mobilenet_hub.weights.storage.cache import Cache
 
 pytest.importorskip("h5py")
 

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 import tensorflow_files as tff
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
-from mobilenet_hub.weights.random import random_weights
+from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.archive import read_archive
-from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
-from mobilenet_hub.weights.readers.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.table import snappy_decompress
-from mobilenet_hub.weights.readers.tensor_bundle import read_checkpoint
-from mobilenet_hub.weights.readers.tflite import read_tflite
+from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
+from mobilenet_hub.weights.readers.tensorflow.leveldb import snappy_decompress
+from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
+from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
+from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 NET = network("mobilenet_v1", 0.01, 3)  # 8 channels a layer: files of kilobytes
 TENSORS = random_weights(NET).tensors

@@ -15,7 +15,6 @@ import random
 import signal
 import struct
 import subprocess
-import sys
 import time
 import zlib
 from pathlib import Path
@@ -24,17 +23,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import mobilenet_hub as hub
 from commands import FORKSERVER, command, environment, mobilenet_hub_command
 from mobilenet_hub import files
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import embed
-from mobilenet_hub.pipeline.compute import Settings
+from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.sinks import read_rows
-from mobilenet_hub.pipeline.sources import open_sources
+from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.sources.open import open_sources
 from pictures import SIZE, SMALL, encoded, picture, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]

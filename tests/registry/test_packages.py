@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobilenet_hub.weights.bundled import EMBEDDED, embedded_path, load_embedded
 from mobilenet_hub.weights.canonical import to_bytes
-from mobilenet_hub.weights.embedded import EMBEDDED, embedded_path, load_embedded
-from mobilenet_hub.weights.identity import identify_module
+from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.readers import read
 
 pytestmark = pytest.mark.registry

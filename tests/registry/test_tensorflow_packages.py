@@ -17,8 +17,8 @@ from mobilenet_hub.graph import build_graph, fold_batch_norm
 from mobilenet_hub.images import load_image
 from mobilenet_hub.runtime import Runner, make_engine
 from mobilenet_hub.weights import from_tensors
-from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
-from mobilenet_hub.weights.readers.tflite import read_tflite
+from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
+from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 pytestmark = pytest.mark.registry
 

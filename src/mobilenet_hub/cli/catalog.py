@@ -31,7 +31,7 @@ def list_command(
 ) -> None:
     """List the modules: input size, features, cost, published accuracy, where the weights are."""
     from mobilenet_hub.catalog import find, modules
-    from mobilenet_hub.weights.store import is_here
+    from mobilenet_hub.weights.storage.store import is_here
 
     records = [
         record
@@ -74,7 +74,7 @@ def info_command(
 ) -> None:
     """All there is to know of one module, and where its weights come from."""
     from mobilenet_hub.catalog import find
-    from mobilenet_hub.weights.store import is_here, load_weights
+    from mobilenet_hub.weights.storage.store import is_here, load_weights
 
     record = find(handle)
     facts = _facts(record)
@@ -102,7 +102,7 @@ def info_command(
 def _facts(record: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from mobilenet_hub.weights.store import is_here
+    from mobilenet_hub.weights.storage.store import is_here
 
     logits = record.task == "classification"
     size = record.image_size

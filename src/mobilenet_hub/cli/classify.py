@@ -54,7 +54,7 @@ def classify_command(
     """
     from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.pipeline import api
-    from mobilenet_hub.pipeline.sources import open_words
+    from mobilenet_hub.pipeline.sources.open import open_words
 
     source = open_words(paths)
     items = source.items()

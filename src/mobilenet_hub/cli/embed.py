@@ -188,10 +188,10 @@ def embed_command(
     """
     from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.module import Module
-    from mobilenet_hub.pipeline.compute import Settings
     from mobilenet_hub.pipeline.job import embed_to
+    from mobilenet_hub.pipeline.processor import Settings
     from mobilenet_hub.pipeline.progress import make_progress
-    from mobilenet_hub.pipeline.sources import SourceOptions, open_words
+    from mobilenet_hub.pipeline.sources.open import SourceOptions, open_words
 
     options = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     share = _parse_shard(shard)

@@ -74,7 +74,7 @@ def search_command(
 ) -> None:  # fmt: skip
     """Find the images most like others, by the cosine of their embeddings."""
     from mobilenet_hub.cli import EXIT_ERROR, EXIT_ITEMS_FAILED, print_error
-    from mobilenet_hub.pipeline.sources import open_words
+    from mobilenet_hub.pipeline.sources.open import open_words
     from mobilenet_hub.search.index import Index
     from mobilenet_hub.search.sheet import Picture, write_sheet
 

@@ -14,7 +14,7 @@ from mobilenet_hub.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
-    from mobilenet_hub.weights.cache import Entry
+    from mobilenet_hub.weights.storage.cache import Entry
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _As = Annotated[
@@ -79,8 +79,8 @@ def fetch_command(
 ) -> None:
     """Download the weights of modules into the cache, convert and verify them."""
     from mobilenet_hub.errors import WeightsError
-    from mobilenet_hub.weights import store
-    from mobilenet_hub.weights.download import terminal_progress
+    from mobilenet_hub.weights.storage import store
+    from mobilenet_hub.weights.storage.download import terminal_progress
 
     if bool(handles) == everything:
         raise typer.BadParameter("name the modules, or say --all; one of the two")
@@ -127,7 +127,7 @@ def import_command(
     as_json: _AsJson = False,
 ) -> None:
     """Read weights in any format, and keep them in the cache as those of a module."""
-    from mobilenet_hub.importing import import_file
+    from mobilenet_hub.conversion.importing import import_file
 
     result = import_file(file, handle=handle, use_ema=ema, photos=calibrate, repin=repin)
     if result.calibration is not None:
@@ -155,7 +155,7 @@ def convert_command(
     ema: _Averages = None,
 ) -> None:
     """Write weights in another format."""
-    from mobilenet_hub.importing import convert_file
+    from mobilenet_hub.conversion.importing import convert_file
 
     path, _ = convert_file(file, to.value, output=output, handle=handle, use_ema=ema)
     typer.echo(path)
@@ -163,7 +163,7 @@ def convert_command(
 
 def cache_list_command(as_json: _AsJson = False) -> None:
     """What is in the cache, where it came from, and its sha256."""
-    from mobilenet_hub.weights.cache import Cache
+    from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
     _print_entries(str(cache.directory), cache.entries(), as_json=as_json)
@@ -171,7 +171,7 @@ def cache_list_command(as_json: _AsJson = False) -> None:
 
 def cache_verify_command(as_json: _AsJson = False) -> None:
     """Read everything in the cache and compare it with its sha256; exit code 1 if it differs."""
-    from mobilenet_hub.weights.cache import Cache
+    from mobilenet_hub.weights.storage.cache import Cache
 
     problems = Cache().verify()
     if as_json:
@@ -192,7 +192,7 @@ def cache_prune_command(
     ] = False,
 ) -> None:
     """Remove unfinished downloads, damaged entries, and what killed processes left behind."""
-    from mobilenet_hub.weights.cache import Cache
+    from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
     if everything:
@@ -205,7 +205,7 @@ def cache_prune_command(
 
 def cache_path_command() -> None:
     """Where the cache is (MOBILENET_HUB_CACHE_DIR)."""
-    from mobilenet_hub.weights.cache import default_directory
+    from mobilenet_hub.weights.storage.cache import default_directory
 
     typer.echo(default_directory())
 
@@ -236,7 +236,7 @@ def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    from mobilenet_hub.weights.cache import Cache
+    from mobilenet_hub.weights.storage.cache import Cache
 
     return {
         "checkpoint": entry.key,

@@ -20,9 +20,9 @@ from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import network
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.choice import WeightsLike, choose_weights
-from mobilenet_hub.weights.random import random_weights
-from mobilenet_hub.weights.store import is_here, load_weights
+from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.storage.store import is_here, load_weights
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")

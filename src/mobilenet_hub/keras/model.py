@@ -16,7 +16,7 @@ from mobilenet_hub.keras.network import LayerChain, Settings
 from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import WEIGHT_DECAY
 from mobilenet_hub.signatures import checked_momentum
-from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
 
 
 def model(

@@ -23,7 +23,7 @@ from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import Network
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
 
 
 class Reusable:

@@ -14,7 +14,7 @@ from mobilenet_hub.keras.reusable import Reusable
 from mobilenet_hub.module import Module, Spec, located
 from mobilenet_hub.signatures import Signatures, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.choice import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
 
 
 class TrainingModule(Module):

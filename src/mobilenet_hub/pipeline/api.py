@@ -8,12 +8,12 @@ from contextlib import closing
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.images import MAX_PIXELS, Crop, Resample
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline.blocks import Failed
-from mobilenet_hub.pipeline.compute import Normalize, Processor, Settings
-from mobilenet_hub.pipeline.items import Item
+from mobilenet_hub.pipeline.parallel import Blocks, run
+from mobilenet_hub.pipeline.processor import Normalize, Processor, Settings
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure
-from mobilenet_hub.pipeline.run import Blocks, run
-from mobilenet_hub.pipeline.sources import SourceLike, SourceOptions, open_sources
+from mobilenet_hub.pipeline.results import Failed
+from mobilenet_hub.pipeline.sources.items import Item
+from mobilenet_hub.pipeline.sources.open import SourceLike, SourceOptions, open_sources
 
 EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"

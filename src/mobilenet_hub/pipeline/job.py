@@ -13,17 +13,18 @@ from typing import Any, Literal
 from mobilenet_hub import __version__
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline import packing, sinks
-from mobilenet_hub.pipeline.blocks import Failed
-from mobilenet_hub.pipeline.compute import Processor, Settings
-from mobilenet_hub.pipeline.dataset import PART_ITEMS, Dataset, Shard
-from mobilenet_hub.pipeline.digests import DigestSet, digest
-from mobilenet_hub.pipeline.items import Item
-from mobilenet_hub.pipeline.manifest import Done
+from mobilenet_hub.pipeline.dataset import formats as sinks
+from mobilenet_hub.pipeline.dataset import single_file as packing
+from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
+from mobilenet_hub.pipeline.dataset.manifest import Done
+from mobilenet_hub.pipeline.dataset.parquet import Layout
+from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, Dataset, Shard
+from mobilenet_hub.pipeline.parallel import Blocks, run
+from mobilenet_hub.pipeline.processor import Processor, Settings
 from mobilenet_hub.pipeline.progress import Counts, Progress
-from mobilenet_hub.pipeline.run import Blocks, run
-from mobilenet_hub.pipeline.shards import Layout
-from mobilenet_hub.pipeline.sources import Source
+from mobilenet_hub.pipeline.results import Failed
+from mobilenet_hub.pipeline.sources.items import Item
+from mobilenet_hub.pipeline.sources.open import Source
 from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.weights.canonical import fingerprint
 

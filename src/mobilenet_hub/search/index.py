@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import MissingExtraError
 from mobilenet_hub.files import atomic_file, write_atomically
 from mobilenet_hub.pipeline.api import embeddings
-from mobilenet_hub.pipeline.compute import Processor, Settings, l2_normalized
+from mobilenet_hub.pipeline.dataset.manifest import exactly, remove_leftovers
 from mobilenet_hub.pipeline.errors import DatasetError
-from mobilenet_hub.pipeline.items import Item
-from mobilenet_hub.pipeline.manifest import exactly, remove_leftovers
+from mobilenet_hub.pipeline.parallel import run
+from mobilenet_hub.pipeline.processor import Processor, Settings, l2_normalized
 from mobilenet_hub.pipeline.records import Embedding, Failure
-from mobilenet_hub.pipeline.run import run
+from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.vectors import how_made, row_ids, unit_vectors
 from mobilenet_hub.weights.canonical import Weights, fingerprint

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import BATCH_NORM_EPSILON, Layer
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.readers.reading import FOLDED_VARIANCE
+from mobilenet_hub.weights.readers.base import FOLDED_VARIANCE
 
 Array = NDArray[np.float32]
 

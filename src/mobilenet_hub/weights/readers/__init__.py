@@ -18,7 +18,7 @@ from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, Weig
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
-    from mobilenet_hub.weights.readers.reading import Reading
+    from mobilenet_hub.weights.readers.base import Reading
 
 # Recorded in every converted file; raised when a reader's result changes.
 CONVERTER_VERSION = "1"
@@ -77,7 +77,7 @@ def read(
         UnknownHandleError: the handle names no module.
     """
     from mobilenet_hub.weights.canonical import from_tensors
-    from mobilenet_hub.weights.identity import identify_module
+    from mobilenet_hub.weights.identify import identify_module
 
     path = Path(path)
     source = _read(path, use_ema)
@@ -157,7 +157,7 @@ def _read(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _read_folder(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.saved_model import read_saved_model
+    from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
 
     if (path / "saved_model.pb").exists():
         reading = read_saved_model(path, use_ema=use_ema)
@@ -182,7 +182,7 @@ def _read_folder(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _checkpoint(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensor_bundle import find_prefix, read_checkpoint
+    from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import find_prefix, read_checkpoint
 
     reading, prefix = read_checkpoint(path, use_ema=use_ema), find_prefix(path)
     shards = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
@@ -190,7 +190,7 @@ def _checkpoint(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _read_file(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.reading import open_file
+    from mobilenet_hub.weights.readers.base import open_file
 
     with open_file(path, "The file with weights") as file:
         head = file.read(_HEAD)
@@ -210,7 +210,7 @@ _Reader = Callable[[Path, "bool | None"], _Source]
 
 
 def _by_content(path: Path, head: bytes, tail: bytes) -> _Reader | None:
-    from mobilenet_hub.weights.readers.table import MAGIC
+    from mobilenet_hub.weights.readers.tensorflow.leveldb import MAGIC
 
     if head.startswith(_HDF5):
         return _keras
@@ -251,7 +251,7 @@ def _refuse_pickle(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _keras(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.keras_files import read_keras
+    from mobilenet_hub.weights.readers.keras.files import read_keras
 
     reading = read_keras(path)
     return _Source(reading, (path,), {}, reading.image_size, reading.names)
@@ -264,19 +264,19 @@ def _archive(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _tflite(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tflite import read_tflite
+    from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
     return _Source(read_tflite(path), (path,))
 
 
 def _frozen_graph(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
+    from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 
     return _Source(read_frozen_graph(path), (path,))
 
 
 def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensorflow_js import read_tensorflow_js
+    from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
 
     return _Source(read_tensorflow_js(path), (path, *path.parent.glob("*.bin")))
 
@@ -284,8 +284,8 @@ def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
 def _safetensors(path: Path, use_ema: bool | None) -> _Source:
     from mobilenet_hub.weights.canonical import MAX_FILE_BYTES
     from mobilenet_hub.weights.readers import hugging_face
-    from mobilenet_hub.weights.readers.reading import Reading, finished, read_file
-    from mobilenet_hub.weights.readers.slim_names import select
+    from mobilenet_hub.weights.readers.base import Reading, finished, read_file
+    from mobilenet_hub.weights.readers.tensorflow.slim_names import select
     from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
     where = str(path)
@@ -309,8 +309,8 @@ def _safetensors(path: Path, use_ema: bool | None) -> _Source:
 
 
 def _zip(path: Path, use_ema: bool | None) -> _Source:
+    from mobilenet_hub.weights.readers.base import open_file
     from mobilenet_hub.weights.readers.npz import read_npz
-    from mobilenet_hub.weights.readers.reading import open_file
     from mobilenet_hub.weights.readers.zip_files import open_zip
 
     with open_file(path, "The file with weights") as file, open_zip(file, str(path)) as archive:

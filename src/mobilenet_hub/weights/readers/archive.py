@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.weights.readers.graph_def import read_frozen_graph
-from mobilenet_hub.weights.readers.reading import Reading, damaged, open_file
-from mobilenet_hub.weights.readers.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.tensor_bundle import read_checkpoint
-from mobilenet_hub.weights.readers.tflite import read_tflite
+from mobilenet_hub.weights.readers.base import Reading, damaged, open_file
+from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
+from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
+from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
+from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 # The published archive of V2 1.4 unpacks to 240 MB: a checkpoint with optimizer slots, a frozen
 # graph, a TFLite file.

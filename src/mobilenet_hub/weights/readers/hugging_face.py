@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import BATCH_NORM_EPSILON
-from mobilenet_hub.weights.readers import keras_names
-from mobilenet_hub.weights.readers.reading import Array, Reading, damaged, finished, read_file
+from mobilenet_hub.weights.readers.base import Array, Reading, damaged, finished, read_file
+from mobilenet_hub.weights.readers.keras import names as keras_names
 
 MAX_CONFIG_BYTES = 1 << 20
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.weights.readers.reading import Reading, damaged, finished, open_file
-from mobilenet_hub.weights.readers.slim_names import select
+from mobilenet_hub.weights.readers.base import Reading, damaged, finished, open_file
+from mobilenet_hub.weights.readers.tensorflow.slim_names import select
 from mobilenet_hub.weights.readers.zip_files import open_zip
 from mobilenet_hub.weights.safetensors_format import printable
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mobilenet_hub.weights.readers.reading import damaged, file_size, read_exactly
+from mobilenet_hub.weights.readers.base import damaged, file_size, read_exactly
 
 MAX_FILE_BYTES = 4 << 30  # a large model around a MobileNet, with optimizer slots
 # Room for 10,000 members with names of 50 bytes. An entry of 46 bytes becomes an object of 800.

@@ -1,0 +1,1 @@
+"""Weights from anywhere: imported, converted to other formats, batch norm calibrated."""

@@ -1,0 +1,292 @@
+"""What a dataset already holds, on disk, so that a run can go on where another was cut off.
+
+Beside the parts of a dataset lies the folder `_manifest` (readers of Parquet datasets ignore names
+that begin so):
+
+- `settings.json`: how the embeddings are made. A run with other settings is refused.
+- `<part>.parquet` for each part: one line an item, with its id, its stamp (size and time of
+  modification, and content hash where asked for), and stage and reason if it failed.
+
+A part counts once its manifest is there, and that is written after the part itself, both by
+renaming: whatever the instant at which a run is killed, each part either counts or is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
+from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts
+from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.pipeline.results import Failed, Row
+from mobilenet_hub.pipeline.sources.items import Stamp
+
+FOLDER = "_manifest"
+SETTINGS = "settings.json"
+FORMAT = "mobilenet-hub-dataset/1"
+
+# What is noted but may differ from run to run.
+_NOT_COMPARED = ("library_version",)
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("size", pa.int64()),
+            pa.field("mtime_ns", pa.int64()),
+            pa.field("sha256", pa.string()),
+            pa.field("stage", pa.string()),
+            pa.field("reason", pa.string()),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a manifest: an item that was dealt with.
+
+    Attributes:
+        id: of the item.
+        stamp: of its bytes, if they could be read.
+        sha256: of them, where asked for.
+        stage, reason: of its failure; None for one that has a row.
+    """
+
+    id: str
+    stamp: Stamp | None
+    sha256: str
+    stage: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, entry: Row | Failed) -> Entry:
+        """The line of a result."""
+        if isinstance(entry, Row):
+            return cls(entry.id, entry.stamp, entry.sha256)
+        failure = entry.failure
+        return cls(failure.id, entry.stamp, entry.sha256, failure.stage, failure.reason)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no row."""
+        return self.stage is not None
+
+    def key(self) -> bytes | None:
+        """What the item must be like for this line to count; None to always try again."""
+        if self.sha256:
+            return digest(self.id, self.sha256)
+        return digest(self.id, *self.stamp) if self.stamp is not None else None
+
+
+class Done:
+    """Which items need no more work. Pickles, for workers in other processes.
+
+    Args:
+        content_hash: whether items are told by what is in them, not by size and time.
+    """
+
+    def __init__(self, *, content_hash: bool = False) -> None:
+        self.content_hash = content_hash
+        self.keys = DigestSet()
+
+    def __bool__(self) -> bool:
+        """Whether anything was dealt with at all: if not, nobody need ask."""
+        return len(self.keys) > 0
+
+    def __call__(self, identity: str, stamp: Stamp | None, sha256: str) -> bool:
+        """Whether an item was dealt with and has not changed since."""
+        key = Entry(identity, stamp, sha256 if self.content_hash else "").key()
+        return key is not None and key in self.keys
+
+
+class Manifest:
+    """The manifests in a folder.
+
+    Args:
+        folder: the dataset's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+
+    def parts(self) -> list[str]:
+        """Names of the parts that count, in order."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            path.stem for path in self.folder.iterdir()
+            if path.suffix == ".parquet" and not path.name.startswith(".")
+        )  # fmt: skip
+
+    def entries(self, part: str, *, failed_only: bool = False) -> Iterator[Entry]:
+        """The lines of a part, in order."""
+        for batch in read_parts([self._path(part)]):
+            chosen = batch.filter(batch.column("stage").is_valid()) if failed_only else batch
+            for line in chosen.to_pylist():
+                known = line["size"] is not None
+                stamp = Stamp(line["size"], line["mtime_ns"]) if known else None
+                yield Entry(line["id"], stamp, line["sha256"] or "", line["stage"], line["reason"])
+
+    def write(self, part: str, entries: list[Entry]) -> None:
+        """Make a part count. Its rows must be on disk.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        import pyarrow as pa
+
+        columns = [
+            [entry.id for entry in entries],
+            [entry.stamp and entry.stamp.size for entry in entries],
+            [entry.stamp and entry.stamp.mtime_ns for entry in entries],
+            [entry.sha256 or None for entry in entries],
+            [entry.stage for entry in entries],
+            [entry.reason for entry in entries],
+        ]
+        schema = _schema()
+        arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+        self.folder.mkdir(exist_ok=True)
+        with parquet_file(self._path(part), schema) as append:
+            append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def remove(self, part: str) -> None:
+        """Make a part count no longer."""
+        self._path(part).unlink(missing_ok=True)
+
+    def counts(self, part: str) -> tuple[int, int]:
+        """How many rows a part must have, and how many of its items failed."""
+        rows = failures = 0
+        for batch in read_parts([self._path(part)], ["stage"]):
+            rows += batch.column(0).null_count
+            failures += batch.num_rows - batch.column(0).null_count
+        return rows, failures
+
+    def read_settings(self) -> dict[str, Any] | None:
+        """The settings of the dataset; None if it is not begun.
+
+        Raises:
+            DatasetError: they cannot be read.
+        """
+        path = self.folder / SETTINGS
+        try:
+            settings = json.loads(path.read_bytes())
+            if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
+                raise ValueError(f"expected the format {FORMAT}")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DatasetError(
+                f"the settings of this dataset cannot be read ({error}); --restart makes it anew. "
+                f"Received: {str(path)!r}"
+            ) from error
+        return settings
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Begin a dataset."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format": FORMAT, **settings}, indent=2, sort_keys=True)
+        write_atomically(self.folder / SETTINGS, f"{text}\n".encode())
+
+    def check_settings(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than those the dataset was begun with.
+
+        Raises:
+            DatasetError: says which changed.
+        """
+        found = self.read_settings()
+        if found is None:
+            self.write_settings(wanted)
+            return
+        before, after = json.loads(json.dumps([found, dict(wanted)]))
+        names = sorted({*before, *after} - set(_NOT_COMPARED))
+        changed = [name for name in names if before.get(name) != after.get(name)]
+        if changed:
+            had = ", ".join(f"{name} {before.get(name)!r}" for name in changed)
+            has = ", ".join(f"{name} {after.get(name)!r}" for name in changed)
+            raise DatasetError(
+                f"this dataset was made with other settings: {had}. Use those, choose another "
+                f"--output, or make it anew with --restart. Received: {has}"
+            )
+
+    def _path(self, part: str) -> Path:
+        return self.folder / f"{part}.parquet"
+
+
+def superseded(manifest: Manifest, parts: list[str]) -> dict[str, NDArray[np.bool_]]:
+    """Lines whose item was dealt with again later, because it had changed or failed.
+
+    Returns:
+        For each part that has such lines, whether each of its lines still counts.
+    """
+    digests, lengths = [], []
+    for part in parts:
+        ids = [digest(entry.id) for entry in manifest.entries(part)]
+        digests.append(np.frombuffer(b"".join(ids), np.uint64).reshape(-1, 2))
+        lengths.append(len(ids))
+    if not digests:
+        return {}
+    every = np.concatenate(digests)[::-1]  # the last line of an id is the first one found here
+    _, first = np.unique(every, axis=0, return_index=True)
+    counts = np.zeros(len(every), bool)
+    counts[len(every) - 1 - first] = True
+    edges = np.cumsum(lengths)[:-1]
+    masks = dict(zip(parts, np.split(counts, edges), strict=True))
+    return {part: mask for part, mask in masks.items() if not mask.all()}
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Only one run at a time writes to a dataset (or to one shard of it).
+
+    Raises:
+        DatasetError: another one is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{name}.lock").open("ab") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DatasetError(
+                f"another run is writing to this dataset. Received: {str(folder.parent)!r}"
+            ) from error
+        yield
+
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
+
+
+def exactly(*names: str) -> re.Pattern[str]:
+    """These names and no others, for `remove_leftovers`."""
+    return re.compile("|".join(map(re.escape, names)))
+
+
+def remove_leftovers(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove the beginnings of files that a killed run left (see `files.atomic_file`)."""
+    if not folder.is_dir():
+        return
+    for entry in os.scandir(folder):
+        match = _LEFTOVER.fullmatch(entry.name)
+        if match and name.fullmatch(match["name"]):
+            Path(entry.path).unlink(missing_ok=True)

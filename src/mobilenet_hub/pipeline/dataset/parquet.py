@@ -1,0 +1,191 @@
+"""The parts of a dataset: Parquet files of so many items each, and what their columns are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from mobilenet_hub.files import atomic_file
+from mobilenet_hub.labels import imagenet_labels
+from mobilenet_hub.pipeline.results import Block
+from mobilenet_hub.pipeline.sources.items import Stamp
+
+METADATA_KEY = b"mobilenet_hub"
+_GROUP_ROWS = 1024  # rows in memory before they are compressed and written
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a dataset.
+
+    Attributes:
+        features: length of an embedding.
+        dtype: of its values.
+        labels: how many labels a row has.
+        dimensions: whether there are `width` and `height`.
+        content_hash: whether there is `sha256`.
+        metadata: how the embeddings were made; goes into the schema as JSON.
+    """
+
+    features: int
+    dtype: Literal["float32", "float16"] = "float32"
+    labels: int = 0
+    dimensions: bool = False
+    content_hash: bool = False
+    metadata: Mapping[str, Any] | None = None
+
+    def schema(self) -> Any:
+        """The Arrow schema: `id`, `embedding`, and the columns asked for."""
+        import pyarrow as pa
+
+        value = pa.float32() if self.dtype == "float32" else pa.float16()
+        fields = [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(value, self.features), nullable=False),
+        ]
+        if self.labels:
+            fields += [
+                pa.field("labels", pa.list_(pa.string(), self.labels)),
+                pa.field("label_indices", pa.list_(pa.int32(), self.labels)),
+                pa.field("scores", pa.list_(pa.float32(), self.labels)),
+            ]
+        if self.dimensions:
+            fields += [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
+        if self.content_hash:
+            fields.append(pa.field("sha256", pa.string()))
+        metadata = json.dumps(dict(self.metadata or {}), sort_keys=True)
+        return pa.schema(fields, {METADATA_KEY: metadata.encode()})
+
+    def batch(self, block: Block) -> Any:
+        """The rows of a block as an Arrow record batch."""
+        import pyarrow as pa
+
+        rows = block.rows
+        embedding = block.features.astype(self.dtype, copy=False)
+        columns = [pa.array([row.id for row in rows], pa.string()), _fixed(embedding)]
+        if self.labels:
+            names = np.asarray(imagenet_labels(), object)[block.label_indices]
+            columns += [
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(names.reshape(-1), pa.string()), self.labels
+                ),
+                _fixed(block.label_indices),
+                _fixed(block.label_scores),
+            ]
+        if self.dimensions:
+            columns += [pa.array([getattr(row, n) for row in rows], pa.int32()) for n in _SIZES]
+        if self.content_hash:
+            columns.append(pa.array([row.sha256 for row in rows], pa.string()))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema())
+
+
+_SIZES = ("width", "height")
+
+
+def _fixed(values: np.ndarray[Any, Any]) -> Any:
+    """A matrix as a fixed-size-list array, without a copy."""
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
+
+
+@contextmanager
+def parquet_file(
+    path: str | PathLike[str], schema: Any, *, ready: Callable[[Stamp], None] | None = None
+) -> Iterator[Callable[[Any], None]]:
+    """A Parquet file in the making: written in groups of rows, there only once it is whole.
+
+    Args:
+        path: where it will be.
+        schema: of the batches to come.
+        ready: called with the stamp of the whole file, just before it takes its place.
+
+    Yields:
+        A function that appends a record batch.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it then.
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    with atomic_file(path) as file:
+        writer = ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            # Each id occurs once and few floats do: a dictionary would cost time and gain nothing.
+            use_dictionary=["labels.list.element"] if "labels" in schema.names else False,
+            write_statistics=["id"],
+        )
+        groups = _Groups(writer, schema)
+        try:
+            yield groups.add
+            groups.flush()
+        except BaseException:
+            with suppress(Exception):  # the file is given up; its writer must not come back to it
+                writer.close()
+            raise
+        writer.close()
+        if ready is not None:
+            ready(stamp_of(file))
+
+
+def stamp_of(file: BinaryIO) -> Stamp:
+    """The stamp of a file that was just written."""
+    file.flush()
+    return Stamp.of(os.fstat(file.fileno()))
+
+
+class _Groups:
+    """Collects batches into groups of rows, so that a file's bytes depend only on its rows."""
+
+    def __init__(self, writer: Any, schema: Any) -> None:
+        self._writer = writer
+        self._schema = schema
+        self._waiting: list[Any] = []
+        self._rows = 0
+
+    def add(self, batch: Any) -> None:
+        """Append rows."""
+        while batch.num_rows:
+            part = batch.slice(0, _GROUP_ROWS - self._rows)
+            self._waiting.append(part)
+            self._rows += part.num_rows
+            batch = batch.slice(part.num_rows)
+            if self._rows == _GROUP_ROWS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        import pyarrow as pa
+
+        if self._rows:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._waiting, self._rows = [], 0
+            self._writer.write_table(table.combine_chunks(), row_group_size=_GROUP_ROWS)
+
+
+def row_count(path: str | PathLike[str]) -> int:
+    """How many rows a Parquet file has, from its footer."""
+    from pyarrow.parquet import read_metadata
+
+    return int(read_metadata(path).num_rows)
+
+
+def read_parts(
+    paths: Sequence[str | PathLike[str]], columns: list[str] | None = None
+) -> Iterator[Any]:
+    """Record batches of Parquet files, one file after the other, a group of rows at a time."""
+    from pyarrow.parquet import ParquetFile as Reader
+
+    for path in paths:
+        with Reader(path) as file:
+            yield from file.iter_batches(_GROUP_ROWS, columns=columns, use_threads=False)

@@ -1,0 +1,188 @@
+"""A dataset in a single file, with all that a folder has: resume, flat memory, no half results.
+
+While `features.parquet` is being made, a dataset grows in the hidden folder
+`.features.parquet.parts` beside it. In the end all rows move into the file, and the folder keeps
+only the manifests: so that the same command, run again, does only what is missing. Which rows are
+in the file is noted, with the file's own stamps, before the file takes its place; so at any instant
+either the old note fits the old file, or the new one the new.
+
+Unlike a folder, which one may fill source by source, a file holds what the last run named: rows of
+images that are no longer among them are taken out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.pipeline.dataset import formats as sinks
+from mobilenet_hub.pipeline.dataset.formats import Stamps
+from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
+from mobilenet_hub.pipeline.dataset.manifest import FOLDER, exactly, remove_leftovers
+from mobilenet_hub.pipeline.dataset.parquet import Layout
+from mobilenet_hub.pipeline.dataset.writer import Dataset
+from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.pipeline.sources.items import Stamp
+
+_NOTE = "packed.json"
+
+# Who asks for one of these means a file, and must not be given a folder of that name.
+_OTHER_FORMATS = frozenset((
+    ".arrow", ".avro", ".bin", ".db", ".feather", ".gz", ".h5", ".hdf5", ".ipc", ".json",
+    ".jsonl", ".mat", ".npz", ".orc", ".pickle", ".pkl", ".pq", ".pt", ".pth", ".safetensors",
+    ".sqlite", ".tar", ".tfrecord", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".zarr",
+    ".zip", ".zst",
+))  # fmt: skip
+
+
+class _Packed(NamedTuple):
+    """What is in a file: the parts whose rows it has, and how many rows."""
+
+    parts: frozenset[str] = frozenset()
+    rows: int = 0
+
+
+def is_single(path: Path) -> bool:
+    """Whether an output is one file, by its suffix; else it is a folder.
+
+    Raises:
+        InputError: it is named like a file of another format.
+    """
+    if sinks.format_of(path) is not None:
+        return True
+    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
+        raise InputError(
+            f"the output must be a folder, or a file in {', '.join(sinks.SUFFIXES)} (a folder of "
+            f"that name is taken if it is there already). Received: {str(path)!r}"
+        )
+    return False
+
+
+def work_folder(path: Path) -> Path:
+    """Where the dataset of a file grows."""
+    return path.with_name(f".{path.name}.parts")
+
+
+def check_output(path: Path, layout: Layout, *, restart: bool) -> None:
+    """Refuse what cannot be written, or must not be overwritten, before anything is computed.
+
+    Raises:
+        InputError: labels, sizes or hashes in a `.npy`; no folder to write to; something there
+            that this library did not write.
+        MissingExtraError: Lance is not installed.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"the output's folder must exist. Received: {str(path)!r}")
+    if path.is_dir() and not (sinks.format_of(path) == ".lance" and (path / "_versions").is_dir()):
+        raise InputError(f"the output is a folder of something else. Received: {str(path)!r}")
+    begun = (work_folder(path) / FOLDER).is_dir()
+    if not begun and not restart and any(file.exists() for file in sinks.files_of(path)):
+        raise InputError(
+            "the output exists and was not made by this command (or was moved here); choose "
+            f"another, or replace it with --restart. Received: {str(path)!r}"
+        )
+    if sinks.format_of(path) == ".npy" and (
+        layout.labels or layout.dimensions or layout.content_hash
+    ):
+        raise InputError(
+            "a .npy file holds embeddings alone; labels, sizes and hashes need .parquet, .csv, "
+            f".lance or a folder. Received: {str(path)!r}"
+        )
+    if sinks.format_of(path) == ".lance":
+        sinks.require_lance()
+
+
+def packed_parts(path: Path) -> frozenset[str]:
+    """The parts whose rows are in the file as it is now; none if it is another file."""
+    return _packed(path).parts
+
+
+def begin(path: Path, *, restart: bool) -> frozenset[str]:
+    """What a run does first, when it alone may write: see what is in the file, tidy up around it.
+
+    Returns:
+        The parts whose rows are in the file; none if all begins anew.
+    """
+    files = (*sinks.files_of(path), sinks.errors_path(path))
+    remove_leftovers(path.parent, exactly(*(file.name for file in files)))
+    parts = frozenset() if restart else packed_parts(path)
+    if not parts:  # names of parts may be given anew now
+        _note_path(path).unlink(missing_ok=True)
+    return parts
+
+
+def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
+    """Move all rows of a dataset into its file.
+
+    Args:
+        path: of the file.
+        dataset: finished; made with `elsewhere=packed_parts(path)`.
+        layout: of the rows.
+
+    Raises:
+        OSError: the file cannot be written; the dataset stays.
+        DatasetError: the dataset or the file lost rows behind our back.
+    """
+    import pyarrow as pa
+
+    packed, rows = _packed(path), dataset.counts()[0]
+    parts = frozenset(dataset.parts())
+    if packed == (parts, rows) and path.exists():
+        return
+    schema = layout.schema()
+    still_named = DigestSet(
+        digest(entry.id)
+        for part in sorted(packed.parts & parts)
+        for entry in dataset.manifest.entries(part)
+    )
+
+    def batches() -> Iterator[Any]:
+        for batch in sinks.read_rows(path, schema.names) if packed.rows else ():
+            ids = batch.column("id").to_pylist()
+            keep = pa.array([digest(identity) in still_named for identity in ids], pa.bool_())
+            yield batch.filter(keep).cast(schema)
+        yield from dataset.batches()
+
+    def counted() -> Iterator[Any]:
+        found = 0
+        for batch in batches():
+            found += batch.num_rows
+            yield batch
+        if found != rows:
+            raise DatasetError(
+                f"expected {rows} rows for the file; --restart makes it anew. "
+                f"Received: {str(path)!r} with {found}"
+            )
+
+    def note(stamps: Stamps) -> None:
+        notes = [(sinks.stamps_of(path), packed), (stamps, _Packed(parts, rows))]
+        lines = [
+            {"stamps": stamps, "parts": sorted(inside.parts), "rows": inside.rows}
+            for stamps, inside in notes
+            if stamps is not None
+        ]
+        write_atomically(_note_path(path), json.dumps(lines).encode())
+
+    sinks.write_rows(path, schema, counted(), rows, ready=note)
+    dataset.remove_rows(parts)
+
+
+def _note_path(path: Path) -> Path:
+    return work_folder(path) / FOLDER / _NOTE
+
+
+def _packed(path: Path) -> _Packed:
+    stamps = sinks.stamps_of(path)
+    try:
+        for note in json.loads(_note_path(path).read_bytes()):
+            if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:
+                return _Packed(frozenset(note["parts"]), int(note["rows"]))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (ValueError, TypeError, KeyError):
+        pass  # not a note of ours: then nothing is known to be in the file
+    return _Packed()

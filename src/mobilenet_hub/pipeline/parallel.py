@@ -1,0 +1,86 @@
+"""Many items through a processor at once, and out again in the order they came in.
+
+Everything is bounded: so many chunks of so many items are under way, and the next is taken from the
+source only when the oldest has been taken by the consumer. A slow consumer therefore slows the
+source, and memory does not depend on how many items there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+from mobilenet_hub.pipeline.processor import Processor
+from mobilenet_hub.pipeline.results import Block
+from mobilenet_hub.pipeline.sources.items import BytesItem, Item
+from mobilenet_hub.runtime import available_threads
+
+Blocks = Generator[Block, None, None]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+CHUNK_BYTES = 8 << 20  # of images that are carried in memory; a larger one is a chunk of its own
+_AHEAD = 4  # chunks under way for each thread: enough that none waits for the oldest to be taken
+
+# Reading from a network is waiting: many threads wait, few items each, so that memory is bounded.
+REMOTE_THREADS = 32
+_REMOTE_CHUNK_ITEMS = 2
+
+
+def run(processor: Processor, items: Iterable[Item], *, threads: int | None = None) -> Blocks:
+    """Process items on several threads.
+
+    Args:
+        processor: what to do with them.
+        items: in the order in which their results are wanted.
+        threads: how many items are read and decoded at once; by default one a core, and
+            `REMOTE_THREADS` for items on a network.
+
+    Yields:
+        Blocks of consecutive items. When the generator is closed, threads finish the chunks they
+        are at, and no further ones begin.
+    """
+    stream = iter(items)
+    first = next(stream, None)
+    if first is None:
+        return
+    remote = bool(getattr(first, "remote", False))
+    if threads is None:
+        threads = REMOTE_THREADS if remote else available_threads()
+    size = _REMOTE_CHUNK_ITEMS if remote else processor.chunk()
+    chunks = chunked(chain((first,), stream), size)
+    yield from ordered_map(processor, chunks, threads=threads)
+
+
+def chunked(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of up to `size` items, fewer where they carry many bytes."""
+    chunk: list[Item] = []
+    carried = 0
+    for item in items:
+        chunk.append(item)
+        carried += len(item.data) if isinstance(item, BytesItem) else 0
+        if len(chunk) == size or carried >= CHUNK_BYTES:
+            yield chunk
+            chunk, carried = [], 0
+    if chunk:
+        yield chunk
+
+
+def ordered_map(
+    function: Callable[[_In], _Out], values: Iterable[_In], *, threads: int
+) -> Generator[_Out, None, None]:
+    """`map` on several threads, in order, with a bounded number of values under way."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="mobilenet-hub")
+    try:
+        waiting: deque[Future[_Out]] = deque()
+        for value in values:
+            waiting.append(pool.submit(function, value))
+            while waiting and (len(waiting) >= _AHEAD * threads or waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Sources: where images come from, opened by suffix, yielded as items."""

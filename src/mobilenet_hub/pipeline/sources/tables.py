@@ -1,0 +1,192 @@
+"""Parquet and Arrow tables: of images as bytes, or of paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from mobilenet_hub.pipeline.errors import SourceError
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, Item, path_id
+from mobilenet_hub.pipeline.sources.lists import (
+    ID_COLUMNS,
+    find_column,
+    find_columns,
+    named_item,
+    open_csv,
+)
+from mobilenet_hub.pipeline.sources.open import Source, SourceOptions
+
+# Names that people give to a column of images, most telling first.
+IMAGE_COLUMNS = (
+    "image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", "data", "content",
+)  # fmt: skip
+_IMAGE_ROWS = 16  # read at once; photos may be large
+_PATH_ROWS = 4096
+
+Opener = Callable[[], AbstractContextManager[Any]]
+
+
+def open_table(path: str, options: SourceOptions) -> Source:
+    """A local table, by its suffix."""
+    if path.lower().endswith((".csv", ".tsv")):
+        return open_csv(path, options)
+    return open_columns(lambda: Path(path).open("rb"), path, options)
+
+
+def open_columns(opener: Opener, name: str, options: SourceOptions) -> Source:
+    """A Parquet file, an Arrow IPC file or an Arrow stream.
+
+    Args:
+        opener: opens the file for reading, at its beginning, seekable.
+        name: of the table.
+        options: which columns to read.
+
+    Raises:
+        SourceError: not such a table, or without a column of images or paths.
+    """
+    import pyarrow
+
+    try:
+        with opener() as file:
+            _find(_Table(file).schema, name, options)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError(f"not a readable table: {error}. Received: {name!r}") from error
+
+    def items() -> Iterator[Item]:
+        row = 0
+        try:
+            with opener() as file:
+                table = _Table(file)
+                wanted = _find(table.schema, name, options)
+                rows = _IMAGE_ROWS if wanted.is_image else _PATH_ROWS
+                for batch in table.batches(wanted.columns, rows):
+                    for values in zip(*(column.to_pylist() for column in batch), strict=True):
+                        yield wanted.item(values, name, row, options)
+                        row += 1
+        except (pyarrow.ArrowException, OSError) as error:
+            yield BrokenItem(path_id(name), name, "list", f"after row {row}: {error}")
+
+    def count() -> int | None:
+        with opener() as file:
+            return _Table(file).count()
+
+    return Source(items, count)
+
+
+class _Table:
+    """One face for Parquet files, Arrow files and Arrow streams."""
+
+    def __init__(self, file: Any) -> None:
+        import pyarrow
+
+        self._file = file
+        head = file.read(8)
+        file.seek(0)
+        self._parquet: Any = None
+        self._reader: Any = None
+        if head.startswith(b"PAR1"):
+            import pyarrow.parquet
+
+            # Unbuffered, a whole column of a row group would be in memory at once.
+            self._parquet = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20)
+            self.schema = self._parquet.schema_arrow
+        elif head.startswith(b"ARROW1"):
+            self._reader = pyarrow.ipc.open_file(file)
+            self.schema = self._reader.schema
+        else:
+            self._reader = pyarrow.ipc.open_stream(file)
+            self.schema = self._reader.schema
+
+    def batches(self, columns: list[str], rows: int) -> Iterator[list[Any]]:
+        """Columns of up to so many rows at a time."""
+        if self._parquet is not None:
+            for batch in self._parquet.iter_batches(rows, columns=columns, use_threads=False):
+                yield [batch.column(name) for name in columns]
+            return
+        for whole in self._record_batches():
+            for start in range(0, whole.num_rows, rows):
+                part = whole.slice(start, rows)
+                yield [part.column(name) for name in columns]
+
+    def count(self) -> int | None:
+        """How many rows, where the file says so."""
+        return self._parquet.metadata.num_rows if self._parquet is not None else None
+
+    def _record_batches(self) -> Iterator[Any]:
+        if hasattr(self._reader, "get_batch"):
+            for index in range(self._reader.num_record_batches):
+                yield self._reader.get_batch(index)
+        else:
+            yield from self._reader
+
+
+class _Wanted:
+    """Which columns are read, and how a row of them becomes an item."""
+
+    def __init__(self, value: str, identity: str | None, *, is_image: bool) -> None:
+        self.columns = [value] if identity is None else [value, identity]
+        self.is_image = is_image
+
+    def item(self, values: tuple[Any, ...], table: str, row: int, options: SourceOptions) -> Item:
+        """The item of a row; an empty cell is one that fails."""
+        value: Any = values[0]
+        path: str | None = None
+        if isinstance(value, dict):  # as Hugging Face's datasets keep images
+            value, path = value.get("bytes"), value.get("path")
+        where = f"{path_id(table)}#{row}"
+        identity = where
+        if len(values) == 2 and values[1] is not None:
+            identity = path_id(str(values[1]))
+        elif path and self.is_image:
+            identity = f"{path_id(table)}#{path_id(path)}"
+        if value is None and path is not None:
+            return named_item(path, identity, options)
+        if value is None:
+            return BrokenItem(identity, where, "read", "an empty cell")
+        if self.is_image:
+            return BytesItem(identity, where, value)
+        return named_item(value, None if identity == where else identity, options)
+
+
+def _find(schema: Any, name: str, options: SourceOptions) -> _Wanted:
+    """The columns of images, or of paths, and of ids.
+
+    Raises:
+        SourceError: none, or none whose name says what it is.
+    """
+    columns = list(schema.names)
+    images = [column for column in columns if _holds_bytes(schema.field(column).type)]
+    if options.image_column is not None:
+        find_column(columns, options.image_column, name)
+        if options.image_column not in images:
+            kind = schema.field(options.image_column).type
+            raise SourceError(f"an image column holds bytes. Received: {kind} in {name}")
+        image: str | None = options.image_column
+    elif options.path_column is not None or not images:
+        image = None
+    else:
+        by_name = [c for want in IMAGE_COLUMNS for c in images if c.lower() == want]
+        if not by_name and len(images) > 1:
+            raise SourceError(
+                f"several columns of {name} hold bytes; say which one holds images with "
+                f"--image-column. Received: {', '.join(images)}"
+            )
+        image = (by_name or images)[0]
+    if image is None:
+        path_at, id_at = find_columns(columns, options, name)
+        return _Wanted(columns[path_at], None if id_at is None else columns[id_at], is_image=False)
+    if options.id_column is not None:
+        return _Wanted(image, columns[find_column(columns, options.id_column, name)], is_image=True)
+    lower = {column.lower(): column for column in columns if column != image}
+    identity = next((lower[c] for c in (*ID_COLUMNS, "path", "file_name") if c in lower), None)
+    return _Wanted(image, identity, is_image=True)
+
+
+def _holds_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))

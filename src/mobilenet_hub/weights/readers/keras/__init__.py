@@ -1,0 +1,1 @@
+"""Readers of what Keras and TensorFlow.js write, without either."""

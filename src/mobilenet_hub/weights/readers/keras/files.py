@@ -1,0 +1,176 @@
+"""Keras files: `.h5` of any version, `.weights.h5` and `.keras` of Keras 3.
+
+All of them are HDF5 inside, with the variables as datasets; `.keras` is a zip around it. Where they
+lie says what they are: `model_weights/conv1_bn/conv1_bn/gamma:0` in a saved model, without the
+first part in saved weights, `layers/batch_normalization/vars/0` with the layer's name as an
+attribute in Keras 3. Names are those of keras.applications, or TF-Slim's, as in models that hold a
+`hub.KerasLayer` and in this library's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.weights.readers.base import Reading, damaged, file_size, finished, open_file
+from mobilenet_hub.weights.readers.keras import names as keras_names
+from mobilenet_hub.weights.readers.keras.hdf5 import Group, open_hdf5
+from mobilenet_hub.weights.readers.keras.hdf5_data import Dataset
+from mobilenet_hub.weights.readers.tensorflow import slim_names
+from mobilenet_hub.weights.readers.zip_files import MAX_FILE_BYTES, open_zip
+
+MAX_MEMBER_BYTES = 256 << 20  # of a zip, unpacked in memory
+MAX_TENSOR_BYTES = 128 << 20  # of all that are read together
+MAX_NODES, MAX_DEPTH = 20_000, 32
+MAX_CONFIG_BYTES = 16 << 20
+
+_SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
+_NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
+
+
+@dataclass(frozen=True, slots=True)
+class KerasReading(Reading):
+    """A reading that may tell which checkpoint it is.
+
+    Attributes:
+        image_size: height and width of the model's input in pixels; None where it does not say.
+        names: of the model, and of models in it: `mobilenetv2_0.35_96` tells a size.
+    """
+
+    image_size: int | None = None
+    names: tuple[str, ...] = ()
+
+
+def read_keras(path: str | PathLike[str]) -> KerasReading:
+    """Read the network of a Keras file.
+
+    Args:
+        path: a `.h5`, `.weights.h5` or `.keras` file.
+
+    Raises:
+        MissingWeightsError: there is no such file.
+        WeightsError: the file is damaged, points elsewhere, or holds no MobileNet.
+    """
+    where = str(path)
+    with open_file(Path(path), "The Keras file") as file:
+        file_size(file, where, MAX_FILE_BYTES)
+        if file.read(4) == b"PK\3\4":
+            file.seek(0)
+            return _read_zip(file, where)
+        file.seek(0)
+        return _read_h5(file, where, "Keras HDF5 file")
+
+
+def _read_zip(file: BinaryIO, where: str) -> KerasReading:
+    """A `.keras` file: `config.json` and `model.weights.h5`, read in memory, none on disk."""
+    with open_zip(file, where) as archive:
+        data = archive.read("model.weights.h5", MAX_MEMBER_BYTES)
+        config = archive.read("config.json", MAX_CONFIG_BYTES)
+    return _read_h5(io.BytesIO(data), where, "Keras model", config)
+
+
+def _read_h5(
+    file: BinaryIO, where: str, what: str, config: str | bytes | None = None
+) -> KerasReading:
+    root = open_hdf5(file, file.seek(0, io.SEEK_END), where)
+    if config is None:
+        config = root.text("model_config")
+    datasets = dict(_datasets(root, where))
+    tensors = _read_selected(datasets, _select(datasets, where), where)
+    slim, notes = keras_names.with_1001_classes(tensors, where)
+    image_size, names = _described(config)
+    parts = {part for path in datasets for part in path.split("/")[:-1]}
+    names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
+    return KerasReading(finished(slim), what, where, (), False, notes, image_size, names)
+
+
+def _datasets(root: Group, where: str) -> Iterator[tuple[str, Dataset]]:
+    """All datasets by their path, in which layers have the names that people gave them."""
+    model = dict(root.children()).get("model_weights")
+    root = model if isinstance(model, Group) else root
+    stack: list[tuple[Group, tuple[str, ...]]] = [(root, ())]
+    nodes = 0
+    while stack:
+        group, scopes = stack.pop()
+        members = dict(group.children())
+        nodes += len(members)
+        if nodes > MAX_NODES or len(scopes) > MAX_DEPTH:
+            raise damaged(where, f"at most {MAX_NODES:,} groups, {MAX_DEPTH} deep", "more")
+        variables = members.get("vars")  # Keras 3 files a layer under its class, and writes its
+        if isinstance(variables, Group) and (name := variables.text("name")):  # name there
+            scopes = (*scopes[:-1], name.replace("/", "_"))
+        for key, member in members.items():
+            if isinstance(member, Dataset):
+                yield "/".join((*scopes, key)), member
+            elif scopes or key not in _NOT_THE_MODEL:
+                stack.append((member, (*scopes, key)))
+
+
+def _select(datasets: dict[str, Dataset], where: str) -> dict[str, str]:
+    names = [(path, tuple(path.removesuffix(":0").split("/"))) for path in datasets]
+    slim: dict[str, str] = {}
+    for path, parts in names:
+        root = next((i for i, part in enumerate(parts[:-1]) if part in _SLIM_ROOTS), None)
+        if root is None or len(parts) - root < 3:
+            continue
+        name = "/".join(parts[root:])  # before it are layers, models and scopes of anybody's
+        if name in slim:
+            raise WeightsError(
+                f"{where} holds several networks, or one twice: save the one you want alone. "
+                f"Received: {slim[name]!r} and {path!r}"
+            )
+        slim[name] = path
+    is_slim = any(name.endswith(("weights", "gamma")) for name in slim)
+    if not is_slim:
+        return keras_names.select(names, where)
+    return {name: slim[key] for name, key in slim_names.select(slim, where).names.items()}
+
+
+def _read_selected(
+    datasets: dict[str, Dataset], selected: dict[str, str], where: str
+) -> dict[str, NDArray[np.float32]]:
+    total, tensors = 0, {}
+    for name, path in selected.items():
+        total += datasets[path].nbytes
+        if total > MAX_TENSOR_BYTES:
+            raise damaged(where, f"at most {MAX_TENSOR_BYTES:,} bytes of weights", f"{total:,}")
+        tensors[name] = np.asarray(datasets[path].read(), np.float32)
+    return tensors
+
+
+def _described(config: str | bytes | None) -> tuple[int | None, tuple[str, ...]]:
+    """The image size that a model's configuration tells, and the names of the models in it.
+
+    They serve to tell modules apart whose weights have the same shapes; a configuration that cannot
+    be understood tells nothing.
+    """
+    try:
+        loaded = json.loads(config) if config and len(config) <= MAX_CONFIG_BYTES else None
+    except (ValueError, RecursionError):
+        return None, ()
+    sizes: set[int] = set()
+    names: set[str] = set()
+    pending: list[Any] = [loaded]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(name := node.get("name"), str) and "mobilenet" in name.lower():
+                names.add(name)
+            shape = node.get("batch_shape", node.get("batch_input_shape"))
+            if isinstance(shape, list) and len(shape) == 4:
+                height, width = shape[1:3] if shape[3] == 3 else shape[2:]
+                if type(height) is int and height == width:
+                    sizes.add(height)
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return (sizes.pop() if len(sizes) == 1 else None), tuple(sorted(names))

@@ -1,0 +1,126 @@
+"""TensorFlow.js layers models: `model.json`, which says what lies where in one or more `*.bin`.
+
+The manifest lists groups; the files of a group, put end to end, hold its tensors in order, raw and
+little-endian (tfjs-core/src/io/types.ts: WeightsManifestConfig). Names are Keras' or TF-Slim's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from mobilenet_hub.errors import MissingWeightsError, WeightsError
+from mobilenet_hub.weights.readers.base import Array, Reading, damaged, finished, read_file
+from mobilenet_hub.weights.readers.keras import names as keras_names
+from mobilenet_hub.weights.readers.tensorflow import slim_names
+
+MAX_JSON_BYTES = 4 << 20
+MAX_BIN_BYTES = 256 << 20
+MAX_FILES, MAX_TENSORS = 1_000, 20_000
+
+
+def read_tensorflow_js(path: str | PathLike[str]) -> Reading:
+    """Read the network of a TensorFlow.js layers model.
+
+    Args:
+        path: its `model.json`, beside which the `.bin` files lie; or the folder of both.
+
+    Raises:
+        MissingWeightsError: a file is not there.
+        WeightsError: the model is damaged, quantised, or holds no MobileNet.
+    """
+    path = Path(path)
+    manifest = path / "model.json" if path.is_dir() else path
+    where = str(manifest)
+    tensors: dict[str, Array] = {}
+    total = 0
+    for group in _groups(manifest, where):
+        data, position = _group_bytes(manifest.parent, group, where), 0
+        total += len(data)
+        if total > MAX_BIN_BYTES:
+            raise damaged(where, f"at most {MAX_BIN_BYTES:,} bytes of weights", "more")
+        for name, shape in _entries(group, where):
+            size = 4 * math.prod(shape)
+            if size > len(data) - position:
+                raise damaged(where, f"{size:,} bytes for {name}", f"{len(data) - position:,}")
+            count = math.prod(shape)
+            tensors[name] = np.frombuffer(data, "<f4", count, position).reshape(shape)
+            position += size
+            if len(tensors) > MAX_TENSORS:
+                raise damaged(where, f"at most {MAX_TENSORS:,} tensors", "more")
+        if position != len(data):
+            raise damaged(where, f"{position:,} bytes of weights in a group", f"{len(data):,}")
+    return _as_slim(tensors, where, str(path))
+
+
+def _as_slim(tensors: dict[str, Array], where: str, source: str) -> Reading:
+    notes: tuple[str, ...] = ()
+    if any("MobilenetV" in name for name in tensors):
+        selected = slim_names.select(tensors, where).names
+    else:
+        selected = keras_names.select(((name, tuple(name.split("/"))) for name in tensors), where)
+    slim = {name: tensors[key] for name, key in selected.items()}
+    slim, notes = keras_names.with_1001_classes(slim, where)
+    return Reading(finished(slim), "TensorFlow.js layers model", source, notes=notes)
+
+
+def _groups(manifest: Path, where: str) -> list[dict[str, Any]]:
+    text = read_file(manifest, "The model.json of the TensorFlow.js model", MAX_JSON_BYTES)
+    try:
+        groups = json.loads(text)["weightsManifest"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise damaged(
+            where, "JSON with a weightsManifest", f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise damaged(where, "a weightsManifest that is a list of groups", type(groups).__name__)
+    return groups
+
+
+def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytearray:
+    paths = group.get("paths")
+    if not isinstance(paths, list) or not 1 <= len(paths) <= MAX_FILES:
+        raise damaged(where, f"1 to {MAX_FILES} paths in a group", paths)
+    data = bytearray()  # one file at a time is held beside it
+    for name in paths:
+        # Files beside the manifest, never elsewhere: the JSON may come from anywhere.
+        if not isinstance(name, str) or PurePosixPath(name).name != name or name in ("", ".", ".."):
+            raise damaged(where, "plain names of files beside it", name)
+        if not (folder / name).exists():
+            raise MissingWeightsError(
+                f"{where} needs a file beside it that is not there. Received: no {name!r}"
+            )
+        data += read_file(folder / name, f"The weights {name}", MAX_BIN_BYTES)
+        if len(data) > MAX_BIN_BYTES:
+            raise damaged(where, f"at most {MAX_BIN_BYTES:,} bytes of weights", "more")
+    return data
+
+
+def _entries(group: dict[str, Any], where: str) -> list[tuple[str, tuple[int, ...]]]:
+    entries = group.get("weights")
+    if not isinstance(entries, list):
+        raise damaged(where, "a list of weights in each group", type(entries).__name__)
+    result = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
+            raise damaged(where, "a name for each weight", entry)
+        if "quantization" in entry or entry.get("dtype") != "float32":
+            raise WeightsError(
+                f"{where} holds rounded weights, which are not those of the published network: "
+                f"convert it without quantisation. "
+                f"Received: {entry.get('quantization') or entry.get('dtype')!r} for {name}"
+            )
+        shape = entry.get("shape")
+        if (
+            not isinstance(shape, list)
+            or not all(type(size) is int and 0 <= size < 1 << 31 for size in shape)
+            or len(shape) > 8
+        ):
+            raise damaged(where, f"the shape of {name}", shape)
+        result.append((name, tuple(shape)))
+    return result

@@ -1,0 +1,159 @@
+"""Frozen TensorFlow graphs: a `GraphDef` with the weights as constants in it.
+
+Messages of tensorflow/core/framework: `graph.proto`, `node_def.proto`, `attr_value.proto`,
+`tensor.proto`. A node names its inputs, which tell which convolution a constant belongs to.
+"""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.weights.readers.base import (
+    MAX_WEIGHTS_BYTES,
+    Array,
+    Reading,
+    damaged,
+    read_file,
+)
+from mobilenet_hub.weights.readers.tensorflow.dataflow import Constant, Dataflow, Node
+from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
+from mobilenet_hub.weights.readers.tensorflow.protobuf import Message
+from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
+    DT_FLOAT,
+    DTYPE_NAMES,
+    ITEM_SIZES,
+    as_float,
+    read_shape,
+)
+
+KINDS = {
+    "Conv2D": "conv",
+    "DepthwiseConv2dNative": "depthwise",
+    "FusedBatchNorm": "batch_norm",
+    "FusedBatchNormV2": "batch_norm",
+    "FusedBatchNormV3": "batch_norm",
+    "BiasAdd": "add",
+    "Add": "add",
+    "AddV2": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "RealDiv": "div",
+    "Div": "div",
+    "Rsqrt": "rsqrt",
+    "Relu6": "relu6",
+    "AvgPool": "pool",
+    "Mean": "pool",
+    "ResizeBilinear": "resize",
+    "ResizeBicubic": "resize",
+    "ResizeNearestNeighbor": "resize",
+    "ResizeArea": "resize",
+    **dict.fromkeys(
+        ("Identity", "StopGradient", "Squeeze", "Reshape", "ExpandDims", "Cast",
+         "PlaceholderWithDefault"), "same",
+    ),
+}  # fmt: skip
+
+# A uniform constant may be stored as one number. Only small vectors are in practice.
+MAX_REPEATED = 1 << 20
+
+
+def read_frozen_graph(path: str | PathLike[str]) -> Reading:
+    """Read the network of a frozen `GraphDef`, batch norm folded or not, names as they may be.
+
+    What comes before (decoding, resizing) and after (other heads) is ignored, but the images must
+    reach the network as TF-Slim's do, in [-1, 1].
+
+    Args:
+        path: the `.pb` file.
+
+    Raises:
+        MissingWeightsError: if there is no such file.
+        WeightsError: if it is not a frozen graph, or not of a MobileNet.
+    """
+    path = Path(path)
+    if path.name == "saved_model.pb":
+        raise WeightsError(
+            f"{path} is part of a SavedModel, its weights are in variables/ beside it: load the "
+            f"directory. Received: {path.name}"
+        )
+    where = str(path)
+    graph = Message(read_file(path, "The frozen graph", MAX_WEIGHTS_BYTES), where)
+    nodes: dict[str, Node] = {}
+    constants: dict[str, Constant] = {}
+    for message in graph.messages(1):
+        name, operation = message.text(1), message.text(2)
+        if not name or name in nodes or name in constants:
+            raise damaged(where, "nodes with names of their own", repr(name))
+        attributes = {entry.text(1): entry.message(2) for entry in message.messages(5)}
+        if operation == "Const":
+            if "value" not in attributes:
+                raise damaged(where, "a value in each constant", repr(name))
+            constants[name] = _constant(attributes["value"].message(8), f"{where} ({name})")
+        else:
+            nodes[name] = _node(name, operation, message, attributes, where)
+    if not nodes:
+        raise damaged(where, "a GraphDef with operations in it", "none")
+    return read_network(Dataflow(nodes, constants, where), "frozen TensorFlow graph")
+
+
+def _node(
+    name: str, operation: str, message: Message, attributes: dict[str, Message], where: str
+) -> Node:
+    # `name:0` is the first output of `name`, and `^name` only says to run after it.
+    inputs = tuple(i.removesuffix(":0") for i in message.texts(3) if not i.startswith("^"))
+    kind = KINDS.get(operation, operation)
+    empty = Message(b"", where)
+    if kind in ("conv", "depthwise"):
+        strides = attributes.get("strides", empty).message(1).integers(3)
+        dilations = attributes.get("dilations", empty).message(1).integers(3)
+        layout = attributes.get("data_format", empty).text(2) or "NHWC"
+        padding = attributes.get("padding", empty).text(2)
+        if (
+            layout != "NHWC"
+            or len(strides) != 4
+            or strides[1] != strides[2]
+            or any(dilation != 1 for dilation in dilations)
+            or padding not in ("SAME", "VALID")
+        ):  # not one of the network's: say so only if it is in the way
+            kind = f"{operation} ({layout}, strides {strides}, dilations {dilations}, {padding})"
+            return Node(name, kind, inputs)
+        return Node(name, kind, inputs, stride=strides[1], same_padding=padding == "SAME")
+    if kind == "batch_norm":
+        if attributes.get("is_training", Message(b"\x28\x01", where)).integer(5):  # true by default
+            return Node(name, f"{operation} in training mode", inputs)
+        bits = attributes.get("epsilon", empty).fixed32(4, np.float32(1e-4).view(np.uint32).item())
+        return Node(name, kind, inputs, epsilon=float(np.uint32(bits).view(np.float32)))
+    return Node(name, kind, inputs)
+
+
+def _constant(tensor: Message, where: str) -> Constant:
+    """A `TensorProto`, decoded when it is needed: most constants are not weights."""
+    shape = read_shape(tensor.message(2), where)
+    return Constant(shape, lambda: _load(tensor, shape, where))
+
+
+def _load(tensor: Message, shape: tuple[int, ...], where: str) -> Array:
+    dtype, content, count = tensor.integer(1), tensor.data(4), math.prod(shape)
+    if dtype not in ITEM_SIZES:
+        raise WeightsError(
+            f"{where} must be float32, float16 or bfloat16. "
+            f"Received: {DTYPE_NAMES.get(dtype, f'dtype {dtype}')}"
+        )
+    if 4 in tensor:
+        if len(content) != count * ITEM_SIZES[dtype]:
+            raise damaged(where, f"{count * ITEM_SIZES[dtype]:,} bytes for {shape}", len(content))
+        return as_float(content, dtype).astype(np.float32).reshape(shape)  # a copy: aligned
+    values = np.frombuffer(tensor.floats(5), "<f4")
+    if dtype != DT_FLOAT or not 0 < len(values) <= count:
+        raise damaged(where, f"{count} float32 values for {shape}", len(values))
+    if len(values) < count and count > MAX_REPEATED:
+        raise damaged(where, f"at most {MAX_REPEATED} repeated values", count)
+    # The last value stands for all that are missing (tensor.proto).
+    result: Array = np.full(count, values[-1], np.float32)
+    result[: len(values)] = values
+    return result.reshape(shape)

@@ -1,0 +1,1 @@
+"""Where weights are kept and fetched from: cache, pins, downloads."""

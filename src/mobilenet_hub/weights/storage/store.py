@@ -1,0 +1,344 @@
+"""Where a module's weights are: the one place that decides.
+
+In this order: the cache (what was fetched or imported), the files inside this package, modules
+that `tensorflow_hub` has left on this machine, the network. An explicit path comes before all of
+them: see `locate`. Whatever comes out was checked against its sha256, and against
+`mobilenet-hub.lock` where a project has one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mobilenet_hub.catalog import ModuleInfo, Task, find
+from mobilenet_hub.errors import (
+    CacheError,
+    DownloadError,
+    MissingWeightsError,
+    PinError,
+    UnknownHandleError,
+    WeightsError,
+)
+from mobilenet_hub.weights import readers
+from mobilenet_hub.weights.bundled import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
+from mobilenet_hub.weights.identify import identify_module
+from mobilenet_hub.weights.storage import sources
+from mobilenet_hub.weights.storage.cache import Cache, Entry, no_space
+from mobilenet_hub.weights.storage.download import Policy, Progress, discard, download
+from mobilenet_hub.weights.storage.lockfile import tensor_digests
+from mobilenet_hub.weights.storage.pins import Pins
+from mobilenet_hub.weights.storage.sources import Source
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.canonical import Weights
+
+
+def is_here(info: ModuleInfo) -> bool:
+    """Whether the module's weights can be loaded without a network."""
+    return (
+        _cached(info) is not None
+        or _is_embedded(info)
+        or next(sources.local_sources(info), None) is not None
+    )
+
+
+def load_weights(info: ModuleInfo) -> Weights:
+    """The weights of a module, fetched if they are not on this machine.
+
+    Raises:
+        MissingWeightsError: they cannot be had; says why, and what to do.
+        PinError: they are not those that the project's lock file pins.
+        WeightsError: they were changed or damaged.
+        CacheError: the cache cannot be read or written.
+    """
+    return _obtain(info)[0]
+
+
+def resolve(handle: str | PathLike[str]) -> str:
+    """The path of a module's weights on this machine, fetched if they are not there yet.
+
+    Args:
+        handle: of a module; or a path, which is returned as it is.
+
+    Raises:
+        UnknownHandleError: neither a module nor a path.
+        MissingWeightsError, PinError, WeightsError, CacheError: as `load_weights`.
+    """
+    target = handle_or_path(handle)
+    if isinstance(target, Path):
+        return str(target)
+    return str(_obtain(target)[1])
+
+
+def locate(spec: str | PathLike[str] | ModuleInfo) -> tuple[ModuleInfo, Weights]:
+    """The module and the weights that somebody means.
+
+    Args:
+        spec: a handle, or the path of a file, folder or archive in any format this library reads.
+
+    Raises:
+        UnknownHandleError: neither a module nor a path.
+        AmbiguousModuleError: a file that fits several modules and does not say which it is.
+        MissingWeightsError, PinError, WeightsError, CacheError: as `load_weights`.
+    """
+    target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
+    if isinstance(target, ModuleInfo):
+        return target, load_weights(target)
+    weights = readers.read(target)
+    return identify_module(weights), weights
+
+
+def handle_or_path(spec: str | PathLike[str]) -> ModuleInfo | Path:
+    """A string that names a module is a handle; everything else must be a path that exists.
+
+    Raises:
+        UnknownHandleError: it is neither.
+        MissingWeightsError: it is a path by its looks, and there is nothing there.
+    """
+    if not isinstance(spec, str):
+        path = Path(spec)
+    else:
+        try:
+            return find(spec)
+        except UnknownHandleError as error:
+            path = Path(spec).expanduser()
+            rooted = spec.startswith(("/", "./", "../", "~")) or path.is_absolute()
+            if not (rooted or _exists(path) or (path.suffix and not error.suggestions)):
+                raise
+    if not _exists(path):
+        raise MissingWeightsError(
+            f"There is nothing at this path, and it names no module either. "
+            f"Received: {fspath(spec)!r}"
+        )
+    return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or path.with_name(f"{path.name}.index").exists()
+    except (OSError, ValueError):  # no path at all: too long, or with a NUL character
+        return False
+
+
+def fetch(
+    info: ModuleInfo,
+    *,
+    force: bool = False,
+    repin: bool = False,
+    lock: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+    policy: Policy | None = None,
+) -> Entry:
+    """Get a checkpoint from the network into the cache, unless it is there.
+
+    Args:
+        info: a module of the checkpoint.
+        force: fetch it even if it is in the cache, and replace what is there.
+        repin: accept other weights than those that are pinned, and pin them instead.
+        lock: the lock file that pins it; by default the project's, if it has one.
+        progress: is called with the bytes so far and their total.
+        policy: how patient to be with the network.
+
+    Raises:
+        MissingWeightsError: it cannot be had; says why, and what to do.
+        PinError: what came is not what is pinned.
+        CacheError: the cache cannot be written, or holds other weights of the checkpoint, without
+            logits.
+    """
+    key, cache = info.checkpoint_key, Cache()
+    pins = Pins.find(cache, key, Path(lock) if lock else None, repin=repin)
+    complete = replace(info, task="classification")  # what is fetched serves both tasks
+    if not force and (entry := _cached(complete, cache)) is not None:
+        return pins.checked(entry)
+    if sources.offline():
+        raise _missing(info, [])
+    reasons: list[str] = []
+    with cache.lock(key):
+        if not force and (entry := _cached(complete, cache)) is not None:
+            return pins.checked(entry)  # another process was faster
+        for source in sources.remote_sources(info):
+            try:
+                weights, sha256 = _from_source(info, source, cache, pins, progress, policy)
+            except (PinError, CacheError):
+                raise
+            except WeightsError as error:
+                reason = error.reason if isinstance(error, DownloadError) else str(error)
+                reasons.append(f"{source.name}: {reason}")
+                continue
+            pins.check(weights)
+            if not (force or repin):
+                _check_replaced(weights, info, cache)
+            entry = cache.put(key, weights)
+            pins.add(weights, source, sha256)
+            return entry
+    raise _missing(info, reasons)
+
+
+def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False) -> Entry:
+    """Put weights of one's own into the cache, as those of a module.
+
+    Args:
+        weights: of that module's network.
+        info: the module.
+        repin: accept them in place of those that the project's lock file pins.
+
+    Raises:
+        PinError: the project's lock file pins others.
+        CacheError: the cache cannot be written.
+    """
+    key, cache = info.checkpoint_key, Cache()
+    pins = Pins.find(cache, key, repin=repin)
+    pins.check_project(weights)
+    with cache.lock(key):
+        entry = cache.put(key, weights)
+        if pins.project_pin and repin:
+            pins.pin_project(weights)
+    return entry
+
+
+def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
+    """The weights of a module, and the file they are in."""
+    cache, key = Cache(), info.checkpoint_key
+    pins = Pins.find(cache, key)
+    if (entry := _cached(info, cache)) is not None:
+        weights = cache.load(entry)
+        pins.check_project(weights)
+        return weights, cache.path(entry)
+    if _is_embedded(info):
+        weights = load_embedded(key)
+        if pins.accepts(weights):
+            return weights, embedded_path(key)
+    for source in sources.local_sources(info):
+        weights = readers.read(source.address, handle=info.handle)
+        pins.check_project(weights)
+        return weights, Path(source.address)
+    entry = _fetch_for(info)
+    return cache.load(entry), cache.path(entry)
+
+
+def _fetch_for(info: ModuleInfo) -> Entry:
+    from mobilenet_hub.weights.storage.download import terminal_progress
+
+    with terminal_progress(info.checkpoint_name) as progress:
+        entry = fetch(info, progress=progress)
+    if info.task == "classification" and not entry.has_logits:
+        raise _missing(info, [f"{entry.metadata.get('source')}: it ends at the feature vector"])
+    return entry
+
+
+def _cached(info: ModuleInfo, cache: Cache | None = None) -> Entry | None:
+    entry = (cache or Cache()).get(info.checkpoint_key)
+    if entry is None or (info.task == "classification" and not entry.has_logits):
+        return None
+    return entry
+
+
+def _is_embedded(info: ModuleInfo) -> bool:
+    key = info.checkpoint_key
+    return key in EMBEDDED and not (info.task == "classification" and key in WITHOUT_LOGITS)
+
+
+def _from_source(
+    info: ModuleInfo,
+    source: Source,
+    cache: Cache,
+    pins: Pins,
+    progress: Progress | None,
+    policy: Policy | None,
+) -> tuple[Weights, str]:
+    """Weights from one place, and the sha256 of the file they came in."""
+    # Any network of this checkpoint will do, with logits or without.
+    handle = replace(info, task="feature_vector").handle
+    if source.kind == "kaggle":
+        weights = readers.read(_kaggle(source), handle=handle)
+        return _with_provenance(info, weights, source, ""), ""
+    name = f"{info.checkpoint_key}.{urlsplit(source.address).path.rpartition('/')[2]}.part"
+    path = cache.make_downloads() / name
+    with cache.errors("write"):
+        if path.exists() and not _is_writable(path):  # another user's, whose call was cut short
+            discard(path)
+        while True:
+            done = download(source.address, path, policy=policy, progress=progress)
+            pins.check_download(source, done.sha256)
+            try:
+                weights = readers.read(path, handle=handle)
+            except WeightsError as error:
+                if no_space(error.__cause__):  # to unpack it: the download is sound
+                    raise CacheError(
+                        f"Cannot unpack {path}: free some space for temporary files, or set TMPDIR "
+                        f"to another disk. Received: {error.__cause__}"
+                    ) from error
+                discard(path)
+                if done.resumed:  # parts of two different files, perhaps: once more, from the start
+                    continue
+                raise WeightsError(f"what came is not what was asked for. {error}") from error
+            discard(path)
+            return _with_provenance(info, weights, source, done.sha256), done.sha256
+
+
+def _check_replaced(weights: Weights, info: ModuleInfo, cache: Cache) -> None:
+    """Weights without logits that somebody imported give way to the same ones with them only."""
+    try:
+        entry = cache.get(info.checkpoint_key)
+        old = cache.load(entry) if entry is not None else None
+    except WeightsError:  # damaged: about to be replaced
+        return
+    if old is not None and tensor_digests(old)[0] != tensor_digests(weights)[0]:
+        raise CacheError(
+            f"The cache holds weights of {info.checkpoint_key} that end at the feature vector and "
+            f"are others than the published ones. `mobilenet-hub fetch --force {info.handle}` "
+            f"replaces them. Received: {old.metadata.get('source')}"
+        )
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256: str) -> Weights:
+    """Say where they are from; their handle is the newest of the checkpoint, for all of them."""
+    task: Task = "classification" if weights.has_logits else "feature_vector"
+    metadata = {
+        **weights.metadata,
+        "handle": find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
+        "source": source.name,
+        "license": sources.LICENSE,
+        **({"source_sha256": sha256} if sha256 else {}),
+    }
+    from mobilenet_hub.weights.canonical import Weights
+
+    return Weights(weights.network, weights.tensors, metadata)
+
+
+def _kaggle(source: Source) -> str:
+    """Let kagglehub download a module; the folder it is in."""
+    import kagglehub
+
+    try:
+        return str(kagglehub.model_download(source.address))
+    # kagglehub raises what its many parts raise: requests', its own, OSError, ValueError.
+    except Exception as error:
+        raise DownloadError(
+            f"Cannot download {source.address} with kagglehub. Received: {error}", source.address
+        ) from error
+
+
+def _missing(info: ModuleInfo, reasons: list[str]) -> MissingWeightsError:
+    if reasons:
+        why = "could not be fetched:\n" + "\n".join(f"  {reason}" for reason in reasons)
+    else:
+        why = f"must not be fetched, because {sources.OFFLINE_VARIABLE} is set."
+    key = info.checkpoint_key
+    embedded = ", ".join(sorted(EMBEDDED))
+    partly = f"; of {key} the feature vector only" if key in WITHOUT_LOGITS else ""
+    return MissingWeightsError(
+        f"The weights of {info.handle} are not on this machine and {why}\n"
+        f"`mobilenet-hub fetch {info.handle}` gets them where there is a network. Elsewhere, bring "
+        f"{info.checkpoint_url} (checkpoint {info.checkpoint}), then `mobilenet-hub import FILE`.\n"
+        f"Embedded in this package: {embedded}{partly}. Received: {info.handle!r}"
+    )

@@ -1,0 +1,356 @@
+"""Similar images: the index finds them, duplicates are grouped, and pages show them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import tarfile
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import mobilenet_hub as hub
+from commands import mobilenet_hub_command
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.pipeline.job import embed_to
+from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.sources.items import path_id
+from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.search import duplicates, find_duplicates
+from mobilenet_hub.search.sheet import Picture, path_of, write_sheet
+from mobilenet_hub.weights.canonical import to_bytes
+from pictures import SIZE, SMALL, encoded, write_pictures
+
+FAST = ["--module", SMALL, "--size", "32"]
+run = partial(mobilenet_hub_command)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_vectors(path, vectors, ids=None):
+    vectors = np.asarray(vectors, np.float32)
+    ids = [f"{at}" for at in range(len(vectors))] if ids is None else ids
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    pq.write_table(pa.table({"id": ids, "embedding": lists}), path)
+    return path
+
+
+def clouds(count, features=64, seed=0):
+    """Vectors around 50 centres, as photos of 50 things would be."""
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((50, features))
+    noise = generator.standard_normal((count, features)) * 0.4
+    return (centres[generator.integers(0, 50, count)] + noise).astype(np.float32)
+
+
+# Searching
+
+
+def test_search_finds_what_comparing_with_everything_finds(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    vectors = clouds(3000)
+    index = Index(build_index(write_vectors(folder / "v.parquet", vectors)))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    right = 0
+    for query in clouds(50, seed=1):
+        cosines = unit @ query / np.linalg.norm(query)
+        best = np.argsort(-cosines)[:10]
+        found = index.search(query, 10)
+        assert [m.similarity for m in found] == sorted((m.similarity for m in found), reverse=True)
+        for match in found:
+            assert match.similarity == pytest.approx(cosines[int(match.id)], abs=2e-3)
+        right += len({int(match.id) for match in found} & set(best.tolist()))
+    assert right / 500 > 0.9  # the graph depends on which thread came first
+
+
+def test_an_index_is_made_of_any_dataset_and_says_how_queries_are_embedded(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_pictures(folder / "photos", 12)
+    module, settings = hub.Module(SMALL), Settings(size=SIZE, crop="none")
+    for output in ("out", "out.parquet", "out.npy", "out.csv"):
+        embed_to(output, open_sources("photos"), module, settings, part_items=5)
+        index = Index(build_index(output))
+        assert len(index) == 12
+        for record in index.embed(open_sources("photos/000[37].jpg").items()):
+            (match,) = index.search(record.embedding, 1)
+            assert match.id == record.id
+            assert match.similarity == pytest.approx(1, abs=1e-3)
+    assert len(index.search(record.embedding, 99)) == 12
+
+
+def test_an_index_replaces_itself_and_nothing_else(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_vectors(folder / "v.parquet", clouds(20))
+    build_index("v.parquet", "index")
+    write_vectors(folder / "v.parquet", clouds(30))
+    assert len(Index(build_index("v.parquet", "index"))) == 30
+    (folder / "mine").mkdir()
+    (folder / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(DatasetError, match="something else"):
+        build_index("v.parquet", "mine")
+
+
+def test_an_index_killed_while_it_was_written_can_be_made_again(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_vectors(folder / "v.parquet", clouds(20))
+    (folder / "index").mkdir()
+    (folder / "index" / f".vectors.usearch.{'0a' * 8}.part").write_bytes(b"half")
+    assert len(Index(build_index("v.parquet", "index"))) == 20
+    assert len(list((folder / "index").iterdir())) == 3
+
+
+def test_a_file_that_is_not_the_one_described_beside_it_says_nothing(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_pictures(folder / "photos", 3)
+    embed_to("out.npy", open_sources("photos"), hub.Module(SMALL), Settings(size=SIZE))
+    assert Index(build_index("out.npy")).made is not None
+    np.save(folder / "out.npy", clouds(3, features=256))
+    index = Index(build_index("out.npy"))
+    assert index.made is None
+    assert next(iter(index.embed(open_sources("photos").items(), SMALL))).ok
+
+
+def test_exact_copies_are_duplicates_at_a_threshold_of_1(folder):
+    vectors = np.repeat(clouds(200, features=1280), 2, axis=0)
+    assert len(find_duplicates(write_vectors(folder / "v.parquet", vectors), threshold=1.0)) == 200
+
+
+def test_what_is_no_index_is_refused(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    with pytest.raises(DatasetError, match="expected an index"):
+        Index("nowhere")
+    index = Index(build_index(write_vectors(folder / "v.parquet", clouds(20)), "index"))
+    with pytest.raises(DatasetError, match=r"64 numbers.*Received: shape \(3,\)"):
+        index.search(np.ones(3, np.float32))
+    with pytest.raises(DatasetError, match="does not say which module"):
+        index.embed([])
+    (folder / "index" / "settings.json").write_text("{}")
+    with pytest.raises(DatasetError, match="expected an index"):
+        Index("index")
+
+
+def test_an_index_of_other_weights_is_refused(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_pictures(folder / "photos", 3)
+    other = hub.Module(SMALL, weights="random")
+    embed_to("out", open_sources("photos"), other, Settings(size=SIZE))
+    with pytest.raises(DatasetError, match="other weights"):
+        Index(build_index("out")).embed([])
+
+
+def test_an_index_of_weights_of_ones_own_is_searched_with_them(folder):
+    pytest.importorskip("usearch")
+    mine = "mobilenet_v1_0.25_224.safetensors"
+    write_pictures(folder / "photos", 4)
+    (folder / mine).write_bytes(to_bytes(hub.Module(SMALL, weights="random").weights))
+    run("embed", "photos", "-o", "out", "-m", mine, "--size", "32", check=True)
+    run("index", "out", check=True)
+    done = run("search", "photos/0002.jpg", "-i", "out.index")
+    assert done.returncode == 1
+    assert "name them with --module PATH" in done.stderr
+    done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", mine, "-k", "1")
+    assert done.stdout.splitlines()[1].split("\t")[1:] == ["1.0000", "photos/0002.jpg"]
+    done = run("search", "photos/0002.jpg", "-i", "out")
+    assert "did you mean out.index?" in done.stderr
+
+
+def test_the_search_command_prints_matches_and_a_page(folder):
+    pytest.importorskip("usearch")
+    write_pictures(folder / "photos", 8)
+    run("embed", "photos", "-o", "out", *FAST, check=True)
+    done = run("index", "out")
+    assert (done.returncode, done.stderr) == (0, "8 embeddings indexed in out.index\n")
+    done = run("search", "photos/0003.jpg", "-i", "out.index", "-k", "2", "--html", "page.html")
+    assert done.returncode == 0, done.stderr
+    header, first, _ = done.stdout.splitlines()
+    assert header == "image\tsimilarity\tmatch"
+    assert first.split("\t")[2] == "photos/0003.jpg"
+    done = run("search", "photos/0003.jpg", "-i", "out.index", "--json")
+    record = json.loads(done.stdout)
+    assert (record["id"], len(record["matches"])) == ("photos/0003.jpg", 8)
+    assert len(Page("page.html").images) == 3
+    (folder / "bad.jpg").write_bytes(b"")
+    assert run("search", "bad.jpg", "-i", "out.index").returncode == 1
+    assert run("search", "bad.jpg", "photos", "-i", "out.index", "--strict").returncode == 3
+    assert run("search", "photos", "-i", "nowhere").returncode == 1
+
+
+# Duplicates
+
+
+def by_hand(vectors, threshold):
+    """The definition, one image at a time."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    groups: dict[int, list[int]] = {}
+    for at in range(len(unit)):
+        leaders = list(groups)
+        cosines = unit[leaders] @ unit[at] if leaders else np.empty(0)
+        if len(cosines) and cosines.max() >= threshold:
+            groups[leaders[int(cosines.argmax())]].append(at)
+        else:
+            groups[at] = []
+    return {leader: others for leader, others in groups.items() if others}
+
+
+def as_rows(groups):
+    return {int(group.first): [int(match.id) for match in group.others] for group in groups}
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.99, 1.0])
+def test_duplicates_are_grouped_by_their_definition(folder, threshold):
+    vectors = clouds(2500, features=16)
+    vectors[[7, 1500, 2400]] = vectors[3]
+    vectors[2000] = vectors[1999]
+    groups = find_duplicates(
+        write_vectors(folder / "v.parquet", vectors), threshold=threshold - 1e-6
+    )
+    assert as_rows(groups) == by_hand(vectors, threshold - 1e-6)
+    for group in groups:
+        assert all(match.similarity >= threshold - 2e-6 for match in group.others)
+
+
+def test_beyond_the_exact_limit_an_index_finds_them(folder, monkeypatch):
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(duplicates, "EXACT_LIMIT", 500)
+    vectors = np.random.default_rng(0).standard_normal((3000, 32)).astype(np.float32)
+    for at in range(100):
+        vectors[2000 + 7 * at] = vectors[9 * at] + 0.01
+    groups = find_duplicates(write_vectors(folder / "v.parquet", vectors), threshold=0.99)
+    assert as_rows(groups) == {9 * at: [2000 + 7 * at] for at in range(100)}
+
+
+def test_nothing_alike_and_nothing_at_all_are_no_groups(folder):
+    assert find_duplicates(write_vectors(folder / "v.parquet", np.eye(9))) == []
+    assert find_duplicates(write_vectors(folder / "e.parquet", np.empty((0, 4)))) == []
+
+
+def test_vectors_of_zeros_are_like_nothing(folder):
+    assert find_duplicates(write_vectors(folder / "v.parquet", np.zeros((3, 4)))) == []
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.01])
+def test_a_threshold_out_of_range_is_refused(folder, threshold):
+    with pytest.raises(InputError, match="threshold"):
+        find_duplicates("v.parquet", threshold=threshold)
+
+
+def test_embeddings_that_are_not_finite_are_refused(folder):
+    with pytest.raises(DatasetError, match="finite"):
+        find_duplicates(write_vectors(folder / "v.parquet", [[1, np.nan]]))
+
+
+def test_the_duplicates_command_prints_groups_and_a_page(folder):
+    paths = write_pictures(folder / "photos", 6)
+    (folder / "photos" / "copy.jpg").write_bytes(paths[2].read_bytes())
+    run("embed", "photos", "-o", "out", *FAST, check=True)
+    done = run("duplicates", "out", "-t", "0.9999", "--html", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "1 group; 1 image is much like an earlier one\n"
+    assert [line.split("\t")[2] for line in done.stdout.splitlines()[1:]] == [
+        "photos/0002.jpg", "photos/copy.jpg",
+    ]  # fmt: skip
+    assert len(Page("page.html").images) == 2
+    done = run("duplicates", "out", "-t", "0.9999", "--json")
+    assert json.loads(done.stdout)["first"] == "photos/0002.jpg"
+    assert run("duplicates", "nowhere").returncode == 1
+
+
+# Pages
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.images: list[Image.Image] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(Path(path).read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        assert not any(name.startswith("on") for name in values)
+        if tag == "img":
+            data = re.fullmatch(r"data:image/jpeg;base64,(.+)", values["src"])
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_page_is_whole_and_small_in_itself(folder):
+    (folder / "big.jpg").write_bytes(encoded(1, size=(2000, 1000)))
+    write_sheet("page.html", "Title", "Why", [[Picture("big.jpg", "query")]])
+    page = Page("page.html")
+    assert page.images[0].size == (176, 88)
+    assert (folder / "page.html").stat().st_size < 30_000
+    assert "Title" in page.text
+    assert "Why" in page.text
+
+
+def test_hostile_names_are_shown_not_run(folder):
+    name = '<script>alert("x")</script>.jpg'
+    write_sheet("page.html", name, name, [[Picture(name, name)]])
+    page = Page("page.html")
+    assert "script" not in page.tags
+    assert page.text.count(name) >= 4
+
+
+def test_what_is_not_there_or_no_image_leaves_a_gap(folder):
+    (folder / "bad.jpg").write_bytes(b"no image")
+    sections = [[Picture("bad.jpg", "a"), Picture("gone.jpg", "b"), Picture("t.parquet#3", "c")]]
+    write_sheet("page.html", "", "", sections)
+    page = Page("page.html")
+    assert page.images == []
+    assert page.text.count("no picture here") == 3
+
+
+def test_pictures_are_found_in_folders_and_archives(folder):
+    (folder / "below").mkdir()
+    name = os.fsdecode(b"odd \xff.jpg")
+    (folder / "below" / name).write_bytes(encoded(1))
+    with tarfile.open(folder / "below" / "s.tar", "w") as tar:
+        info = tarfile.TarInfo("in/side.jpg")
+        info.size = len(encoded(2))
+        tar.addfile(info, io.BytesIO(encoded(2)))
+    sections = [[Picture(path_id(name), ""), Picture("s.tar/in/side.jpg", "")]]
+    write_sheet("page.html", "", "", sections, root=str(folder / "below"))
+    assert len(Page("page.html").images) == 2
+
+
+@given(st.binary(min_size=1).filter(lambda name: b"\0" not in name))
+def test_an_id_leads_back_to_its_path(name):
+    path = os.fsdecode(name)
+    assert path_of(path_id(path)) == path

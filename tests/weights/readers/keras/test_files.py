@@ -1,0 +1,380 @@
+"""Keras and TensorFlow.js files are read bit for bit, by their names, and never further."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from keras_files import (
+    as_tensorflow_js,
+    keras_layers,
+    numbers,
+    write_h5,
+    write_keras3,
+    write_tensorflow_js,
+)
+from mobilenet_hub.catalog import modules
+from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
+from mobilenet_hub.networks import network
+from mobilenet_hub.weights.background import (
+    BACKGROUND_BIAS,
+    MAX_FEATURE,
+    lower_bounds,
+    with_background,
+)
+from mobilenet_hub.weights.bundled import load_embedded
+from mobilenet_hub.weights.identify import identify_module
+from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.readers import read
+from mobilenet_hub.weights.readers.keras.files import read_keras
+from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
+
+h5py = pytest.importorskip("h5py")
+
+V1, V2 = network("mobilenet_v1", 0.25), network("mobilenet_v2", 0.35)
+NETWORKS = pytest.mark.parametrize("net", [V1, V2], ids=["V1", "V2"])
+
+
+def assert_equal(tensors, expected):
+    assert sorted(tensors) == sorted(expected)
+    assert all(tensors[name].tobytes() == array.tobytes() for name, array in expected.items())
+
+
+# The background class ---------------------------------------------------------------------------
+
+
+def test_the_background_class_is_below_every_other_for_any_features():
+    # The bound is reached, and only there, by features of 6 where a weight is negative, else 0.
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((1, 1, 64, 1000), np.float32)
+    biases = rng.standard_normal(1000, np.float32)
+    bounds = lower_bounds(kernel, biases)
+    worst = np.where(kernel[0, 0] < 0, MAX_FEATURE, 0.0)
+    reached = (worst * kernel[0, 0]).sum(axis=0, dtype=np.float64) + biases
+    np.testing.assert_allclose(bounds, reached, rtol=1e-5)
+    features = rng.uniform(0, MAX_FEATURE, (1000, 64)).astype(np.float32)
+    assert (features @ kernel[0, 0] + biases >= bounds - 1e-3).all()
+
+    full_kernel, full_biases = with_background(kernel, biases, "here")
+    assert (full_kernel[..., 0] == 0).all()  # so that its logit is its bias, whatever the features
+    assert full_biases[0] == BACKGROUND_BIAS < bounds.min()
+
+
+def test_the_embedded_network_never_predicts_background():
+    weights = load_embedded("mobilenet_v1_025_224")
+    scope = weights.network.logits.scope
+    kernel, biases = weights.tensors[f"{scope}/weights"], weights.tensors[f"{scope}/biases"]
+    assert biases[0] == BACKGROUND_BIAS
+    assert (kernel[..., 0] == 0).all()
+    bounds = lower_bounds(kernel[..., 1:], biases[1:])
+    assert bounds.min() > BACKGROUND_BIAS + 9000
+    # A float32 probability of it is 0 beside any other: exp of less than -104 is 0.
+    assert np.exp(np.float32(BACKGROUND_BIAS - bounds.min())) == 0
+
+
+def test_logits_that_could_fall_below_background_are_refused():
+    kernel = np.full((1, 1, 1000, 1000), -2, np.float32)
+    with pytest.raises(WeightsError, match=r"Received: logits that reach -1.2e\+04"):
+        with_background(kernel, np.zeros(1000, np.float32), "here")
+    with pytest.raises(WeightsError, match="expected a logits kernel"):
+        with_background(kernel, np.zeros(10, np.float32), "here")
+
+
+# Keras files ------------------------------------------------------------------------------------
+
+
+@NETWORKS
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"whole": True},
+        {"compression": "gzip"},
+        {"suffix": ""},
+        {"whole": True, "wrap": "mobilenet_inside"},
+    ],
+    ids=["weights", "model", "gzip", "Keras 3 names", "nested"],
+)
+def test_a_legacy_h5_file_is_read_bit_for_bit(tmp_path, net, options):
+    tensors, as_keras = numbers(net)
+    reading = read_keras(write_h5(tmp_path / "a.h5", net, as_keras, **options))
+    assert_equal(reading.tensors, tensors)
+    assert "never predicted" in reading.notes[0]
+    weights = read(tmp_path / "a.h5")
+    assert weights.network == net
+    assert "never predicted" in weights.metadata["notes"]
+
+
+@NETWORKS
+def test_the_formats_of_keras_3_are_read_bit_for_bit(tmp_path, net):
+    tensors, as_keras = numbers(net)
+    write_keras3(tmp_path / "a.weights.h5", net, as_keras)
+    assert_equal(read(tmp_path / "a.weights.h5").tensors, tensors)
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.write(tmp_path / "a.weights.h5", "model.weights.h5")
+        archive.writestr(
+            "config.json", json.dumps({"config": {"batch_shape": [None, 128, 128, 3]}})
+        )
+    weights = read(tmp_path / "a.keras")
+    assert_equal(weights.tensors, tensors)
+    assert identify_module(weights).image_size == 128
+
+
+def test_1001_classes_are_taken_as_they_are(tmp_path):
+    tensors, as_keras = numbers(V2, logits=1001)
+    reading = read_keras(write_h5(tmp_path / "a.h5", V2, as_keras))
+    assert_equal(reading.tensors, tensors)
+    assert reading.notes == ()
+
+
+def test_a_head_of_somebody_elses_classes_is_left_out_and_said(tmp_path):
+    tensors, as_keras = numbers(V2)
+    scope = V2.logits.scope
+    as_keras[f"{scope}/weights"] = np.zeros((1280, 7), np.float32)
+    as_keras[f"{scope}/biases"] = np.zeros(7, np.float32)
+    weights = read(write_h5(tmp_path / "a.h5", V2, as_keras))
+    assert not weights.has_logits
+    assert "7 classes" in weights.metadata["notes"]
+    assert_equal(weights.tensors, {k: v for k, v in tensors.items() if "/Logits/" not in k})
+
+
+@pytest.mark.parametrize("scope", ["keras_layer/", "model_weights/keras_layer/", ""])
+def test_a_saved_hub_keras_layer_has_tf_slim_names(tmp_path, scope):
+    tensors = dict(random_weights(V2, logits=False).tensors)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, array in tensors.items():
+            file[f"{scope}{name}:0"] = array
+        file[f"{scope.partition('/')[0] or 'x'}/dense/kernel:0"] = np.ones((1280, 2), np.float32)
+    assert_equal(read_keras(tmp_path / "a.h5").tensors, tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mobilenet_2_5_224_tf.h5", 224),
+        ("mobilenet_2_5_160_tf_no_top.h5", 160),
+        ("mobilenet_v1_0.25_128.h5", 128),
+        ("mobilenet_v1_025_192.h5", 192),
+    ],
+)
+def test_the_name_of_a_file_tells_the_size(tmp_path, name, size):
+    _, as_keras = numbers(V1)
+    weights = read(write_h5(tmp_path / name, V1, as_keras))
+    assert identify_module(weights).image_size == size
+
+
+def test_a_file_that_does_not_tell_its_size_is_asked_about(tmp_path):
+    _, as_keras = numbers(V1)
+    path = write_h5(tmp_path / "mobilenet_5_0_224_tf.h5", V1, as_keras)  # 0.5, and it is not
+    with pytest.raises(AmbiguousModuleError) as caught:
+        identify_module(read(path))
+    assert [h.split("/")[2] for h in caught.value.candidates] == [
+        f"mobilenet_v1_025_{size}" for size in (224, 192, 160, 128)
+    ]
+    handle = "google/imagenet/mobilenet_v1_025_160/classification/3"
+    assert read(path, handle=handle).metadata["handle"] == handle
+    with pytest.raises(WeightsError, match="depth multiplier"):
+        read(path, handle="google/imagenet/mobilenet_v1_050_160/classification/3")
+
+
+# What is refused --------------------------------------------------------------------------------
+
+
+def test_links_and_storage_outside_the_file_are_not_followed(tmp_path):
+    _, as_keras = numbers(V1)
+    write_h5(tmp_path / "other.h5", V1, as_keras)
+    (tmp_path / "secret").write_bytes(b"\0" * 1000)
+    for kind in ("external link", "soft link", "external storage", "virtual"):
+        path = write_h5(tmp_path / "a.h5", V1, as_keras)
+        with h5py.File(path, "a") as file:
+            shape = file["conv1/conv1/kernel:0"].shape
+            del file["conv1/conv1/kernel:0"]
+            if kind == "external link":
+                file["conv1/conv1/kernel:0"] = h5py.ExternalLink(
+                    "other.h5", "/conv1/conv1/kernel:0"
+                )
+            elif kind == "soft link":
+                file["conv1/conv1/kernel:0"] = h5py.SoftLink("/conv_pw_1/conv_pw_1/kernel:0")
+            elif kind == "external storage":
+                file.create_dataset(
+                    "conv1/conv1/kernel:0", shape, "f4",
+                    external=[(str(tmp_path / "secret"), 0, 864)],
+                )  # fmt: skip
+            else:
+                layout = h5py.VirtualLayout(shape, "f4")
+                source = h5py.VirtualSource(
+                    str(tmp_path / "other.h5"), "conv1/conv1/kernel:0", shape
+                )
+                layout[...] = source
+                file.create_virtual_dataset("conv1/conv1/kernel:0", layout)
+        with pytest.raises(WeightsError, match=r"points to data elsewhere|oldest form|data layout"):
+            read_keras(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (1000, 1000)}, {"compression": "gzip"}])
+def test_a_tensor_that_claims_more_than_there_is_costs_no_memory(tmp_path, options):
+    import tracemalloc
+
+    _, as_keras = numbers(V1)
+    path = write_h5(tmp_path / "a.h5", V1, as_keras)
+    with h5py.File(path, "a") as file:
+        del file["conv_pw_1/conv_pw_1/kernel:0"]
+        file.create_dataset("conv_pw_1/conv_pw_1/kernel:0", (30_000, 30_000), "f4", **options)
+    tracemalloc.start()
+    with pytest.raises(WeightsError, match=r"3,600,000,000 bytes|at most"):
+        read_keras(path)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_cycle_of_groups_ends(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("a")
+        group["again"] = group
+    with pytest.raises(WeightsError, match="deep"):
+        read_keras(tmp_path / "a.h5")
+
+
+def test_other_networks_and_two_networks_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((7, 7, 3, 64), np.float32)
+    with pytest.raises(WeightsError, match=r"no MobileNet.*Received: 'conv1_conv"):
+        read_keras(tmp_path / "a.h5")
+    _, as_keras = numbers(V1)
+    path = write_h5(tmp_path / "b.h5", V1, as_keras)
+    with h5py.File(path, "a") as file:
+        file["another/conv1/kernel:0"] = as_keras["MobilenetV1/Conv2d_0/weights"]
+    with pytest.raises(WeightsError, match="several networks"):
+        read_keras(path)
+
+
+def test_integers_are_refused(tmp_path):
+    _, as_keras = numbers(V1)
+    as_keras["MobilenetV1/Conv2d_0/weights"] = np.zeros((3, 3, 3, 8), np.int8)
+    with pytest.raises(WeightsError, match="must be float"):
+        read_keras(write_h5(tmp_path / "a.h5", V1, as_keras))
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("model.weights.h5", "w", force_zip64=True) as member:
+            for _ in range(300):
+                member.write(bytes(1 << 20))
+        archive.writestr("config.json", "{}")
+    (tmp_path / "a.keras").write_bytes(buffer.getvalue())
+    with pytest.raises(WeightsError, match=r"model\.weights\.h5 of at most"):
+        read_keras(tmp_path / "a.keras")
+
+
+# TensorFlow.js ----------------------------------------------------------------------------------
+
+
+@NETWORKS
+def test_a_tensorflow_js_model_is_read_bit_for_bit(tmp_path, net):
+    tensors, as_keras = numbers(net)
+    write_tensorflow_js(tmp_path, as_tensorflow_js(net, as_keras))
+    assert_equal(read_tensorflow_js(tmp_path).tensors, tensors)
+    assert_equal(read(tmp_path / "model.json").tensors, tensors)
+    assert_equal(read(tmp_path).tensors, tensors)
+
+
+def test_rounded_tensorflow_js_weights_are_refused(tmp_path):
+    _, as_keras = numbers(V1)
+    quantised = {"quantization": {"dtype": "uint8", "scale": 1, "min": 0}}
+    write_tensorflow_js(tmp_path, as_tensorflow_js(V1, as_keras), **quantised)
+    with pytest.raises(WeightsError, match="rounded weights"):
+        read_tensorflow_js(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../weights.bin", "/etc/passwd", "..", "", "a/b", 3])
+def test_tensorflow_js_weights_lie_beside_their_manifest(tmp_path, path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(bytes(100))
+    manifest = {"weightsManifest": [{"paths": [path], "weights": []}]}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="plain names"):
+        read_tensorflow_js(folder)
+
+
+def test_a_missing_or_short_shard_is_an_error(tmp_path):
+    _, as_keras = numbers(V1)
+    write_tensorflow_js(tmp_path, as_tensorflow_js(V1, as_keras))
+    last = sorted(tmp_path.glob("*.bin"))[-1]
+    last.write_bytes(last.read_bytes()[:-4])
+    with pytest.raises(WeightsError, match="bytes for"):
+        read_tensorflow_js(tmp_path)
+    last.unlink()
+    with pytest.raises(MissingWeightsError, match=last.name):
+        read_tensorflow_js(tmp_path)
+
+
+# The real Keras ---------------------------------------------------------------------------------
+
+
+def filled(keras, model, net):
+    """Give a Keras model random numbers; what they are in TF-Slim's names, by their order."""
+    rng = np.random.default_rng(7)
+    expected = {}
+    layers = [layer for layer in model.layers if layer.weights]
+    slim = [variables for _, variables in keras_layers(net)]
+    for layer, variables in zip(layers, slim, strict=True):
+        values = [rng.uniform(0.1, 1, w.shape).astype(np.float32) - 0.05 for w in layer.weights]
+        layer.set_weights(values)
+        expected |= dict(zip(variables.values(), values, strict=True))
+    scope = net.logits.scope
+    kernel = expected[f"{scope}/weights"].reshape(1, 1, net.num_features, 1000)
+    full, biases = with_background(kernel, expected[f"{scope}/biases"], "here")
+    return {**expected, f"{scope}/weights": full, f"{scope}/biases": biases}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "record",
+    list({r.checkpoint_key: r for r in modules().values()}.values()),
+    ids=lambda record: record.checkpoint_key,
+)
+def test_what_the_real_keras_saves_of_every_network_is_read_bit_for_bit(tmp_path, record):
+    keras = pytest.importorskip("keras")
+    size, multiplier, net = record.image_size, record.depth_multiplier, record.network
+    apps = keras.applications
+    make = apps.MobileNet if record.family == "mobilenet_v1" else apps.MobileNetV2
+    model = make(input_shape=(size, size, 3), alpha=multiplier, weights=None)
+    expected = filled(keras, model, net)
+    model.save(tmp_path / "a.keras")
+    model.save_weights(tmp_path / "a.weights.h5")
+    model.save(tmp_path / "a.h5")
+    for name in ("a.keras", "a.weights.h5", "a.h5"):
+        weights = read(tmp_path / name)
+        assert_equal(weights.tensors, expected)
+        assert identify_module(weights).checkpoint_key == record.checkpoint_key
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "google/imagenet/mobilenet_v2_035_224/feature_vector/5",
+        "google/imagenet/mobilenet_v1_025_224/classification/5",
+    ],
+)
+def test_this_librarys_own_keras_files_are_read_bit_for_bit(tmp_path, handle):
+    keras = pytest.importorskip("keras")
+    mobilenets = pytest.importorskip("mobilenet_hub.keras")
+    key = handle.split("/")[2]
+    around = keras.Sequential([mobilenets.model(handle), keras.layers.Dense(3)])
+    layer = keras.Sequential([mobilenets.KerasLayer(handle, trainable=True), keras.layers.Dense(3)])
+    layer.build([None, 224, 224, 3])
+    for name, model in (("model", mobilenets.model(handle)), ("around", around), ("layer", layer)):
+        model.save(tmp_path / f"{name}.keras")
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+    around.save(tmp_path / "around.h5")
+    for path in sorted(tmp_path.iterdir()):
+        weights = read(path)
+        assert_equal(weights.tensors, load_embedded(key).tensors)
+        if path.name != "layer.weights.h5":  # nothing in it tells the size
+            assert identify_module(weights).checkpoint_key == key
