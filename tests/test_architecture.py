@@ -1,9 +1,13 @@
-"""The house: a room imports only from rooms on lower floors, and its doors open lazily."""
+"""The house: rooms import only from lower floors, doors open lazily, no circles, no crowds."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import mobilenet_hub
 
@@ -74,3 +78,55 @@ def test_heavy_packages_are_imported_inside_functions():
         if name.split(".")[0] in HEAVY - MAY_IMPORT_HEAVY.get(room, set())
     ]
     assert wrong == []
+
+
+def imported_files():
+    """Each file of the package, and the files it imports: inside functions too, not for types."""
+    files = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        files[".".join(parts).removesuffix(".__init__")] = path
+    arrows = {}
+    for name, path in files.items():
+        found = {
+            next((file for file in prefixes(imported) if file in files), None)
+            for node in run_nodes(ast.parse(path.read_text()))
+            for imported in imports(node)
+        }
+        arrows[name] = found - {None, name}
+    return arrows
+
+
+def run_nodes(tree):
+    """All nodes but those under `if TYPE_CHECKING`."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            todo += node.orelse
+        else:
+            todo += ast.iter_child_nodes(node)
+
+
+def prefixes(name):
+    """`a.b.c`, `a.b`, `a`."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+@pytest.mark.xfail(reason="files still move; take this line away once it passes")
+def test_no_file_imports_another_in_a_circle():
+    TopologicalSorter(imported_files()).prepare()
+
+
+def test_no_folder_is_crowded():
+    counts = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    limits = {PACKAGE: 14}
+    assert {str(f): n for f, n in counts.items() if n > limits.get(f, 12)} == {}
+
+
+@pytest.mark.xfail(reason="files are still divided; take this line away once it passes")
+def test_no_file_is_long():
+    lines = {str(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {path: count for path, count in lines.items() if count > 400} == {}
