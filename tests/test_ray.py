@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mobilenet_hub as hub
+from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.dataset.formats import read_rows
-from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.open import open_sources

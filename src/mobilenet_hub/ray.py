@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilenet_hub.errors import MissingExtraError, WeightsError
+from mobilenet_hub.errors import MissingExtraError, SourceError, WeightsError
 from mobilenet_hub.pipeline.api import EMBED_MODULE
-from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.parallel import Blocks, chunked
 from mobilenet_hub.pipeline.processor import Processor, Settings
 from mobilenet_hub.pipeline.results import Block, Failed

@@ -8,10 +8,9 @@ from PIL import Image
 
 import mobilenet_hub as hub
 from mobilenet_hub.conversion.calibrate import calibrate
-from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.errors import SourceError, WeightsError
 from mobilenet_hub.graph import fold_batch_norm
 from mobilenet_hub.images import load_image
-from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.bundled import load_embedded
 from mobilenet_hub.weights.readers.base import FOLDED_VARIANCE

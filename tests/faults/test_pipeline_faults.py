@@ -174,7 +174,7 @@ def test_every_kind_of_bad_file_is_listed_and_disturbs_no_other(folder, module):
 
 def read_without_rights(results):
     """What the child below does: reads as a user who may not read everything, as root may."""
-    from mobilenet_hub.pipeline.errors import ItemError
+    from mobilenet_hub.errors import ItemError
 
     if os.geteuid() == 0:
         os.setgroups([])

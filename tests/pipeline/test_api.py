@@ -10,11 +10,10 @@ import pytest
 
 import mobilenet_hub as hub
 from commands import python
-from mobilenet_hub.errors import InputError, MissingWeightsError, UnknownHandleError
+from mobilenet_hub.errors import InputError, MissingWeightsError, SourceError, UnknownHandleError
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed
 from mobilenet_hub.pipeline import sessions as lanes
-from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.parallel import chunked, ordered_map
 from mobilenet_hub.pipeline.processor import Processor, Settings, l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.sessions import Lane

@@ -22,8 +22,7 @@ from PIL import Image
 
 import mobilenet_hub as hub
 from commands import mobilenet_hub_command
-from mobilenet_hub.errors import InputError
-from mobilenet_hub.pipeline.errors import DatasetError
+from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.items import path_id

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.errors import ImageError, WeightsError
+from mobilenet_hub.errors import ImageError, ItemError, WeightsError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.images import MAX_PIXELS, Preprocessing
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.networks import Layer
-from mobilenet_hub.pipeline.errors import ItemError
 from mobilenet_hub.pipeline.sources.open import SourceLike, open_sources
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.weights.canonical import Weights

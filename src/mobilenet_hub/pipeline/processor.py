@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import find
-from mobilenet_hub.errors import ImageError, InputError
+from mobilenet_hub.errors import ImageError, InputError, ItemError
 from mobilenet_hub.images import MAX_PIXELS, Crop, Preprocessing, Resample
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline.errors import ItemError
 from mobilenet_hub.pipeline.records import Failure
 from mobilenet_hub.pipeline.results import Block, Failed, Row
 from mobilenet_hub.pipeline.sessions import (

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.pipeline.errors import Stage
+from mobilenet_hub.errors import Stage
 
 
 @dataclass(frozen=True, slots=True)

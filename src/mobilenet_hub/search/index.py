@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.errors import MissingExtraError
+from mobilenet_hub.errors import DatasetError, MissingExtraError
 from mobilenet_hub.files import atomic_file, write_atomically
 from mobilenet_hub.pipeline.api import embeddings
 from mobilenet_hub.pipeline.dataset.manifest import exactly, remove_leftovers
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.parallel import run
 from mobilenet_hub.pipeline.processor import Processor, Settings, l2_normalized
 from mobilenet_hub.pipeline.records import Embedding, Failure

@@ -15,11 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenet_hub.errors import ImageError
+from mobilenet_hub.errors import ImageError, ItemError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.images import MAX_PIXELS, decode
 from mobilenet_hub.images.limits import max_bytes
-from mobilenet_hub.pipeline.errors import ItemError
 from mobilenet_hub.pipeline.sources.items import FileItem, Item, path_id
 from mobilenet_hub.pipeline.sources.open import SourceOptions, open_sources
 

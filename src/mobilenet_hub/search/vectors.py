@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.pipeline.dataset import formats as sinks
 from mobilenet_hub.pipeline.dataset import single_file as packing
 from mobilenet_hub.pipeline.dataset.manifest import Manifest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.processor import l2_normalized
 
 

@@ -17,12 +17,11 @@ from PIL import Image
 
 import mobilenet_hub as hub
 from commands import python
-from mobilenet_hub.errors import InputError
+from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.pipeline import embed, job
 from mobilenet_hub.pipeline.dataset import manifest
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.open import open_sources
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures

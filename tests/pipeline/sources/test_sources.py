@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenet_hub.pipeline.errors import ItemError, SourceError
+from mobilenet_hub.errors import ItemError, SourceError
 from mobilenet_hub.pipeline.sources import open as sources
 from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, path_id
 from mobilenet_hub.pipeline.sources.open import SourceOptions, open_sources, open_words

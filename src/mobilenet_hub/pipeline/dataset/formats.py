@@ -22,11 +22,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mobilenet_hub.errors import MissingExtraError
+from mobilenet_hub.errors import DatasetError, MissingExtraError
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER, Entry
 from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts, stamp_of
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.sources.items import Stamp
 
 Stamps = list[Stamp]  # of the files an output consists of

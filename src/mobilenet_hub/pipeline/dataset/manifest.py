@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.results import Failed, Row
 from mobilenet_hub.pipeline.sources.items import Stamp
 

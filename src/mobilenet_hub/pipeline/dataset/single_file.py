@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mobilenet_hub.errors import InputError
+from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline.dataset import formats as sinks
 from mobilenet_hub.pipeline.dataset.formats import Stamps
@@ -25,7 +25,6 @@ from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER, exactly, remove_leftovers
 from mobilenet_hub.pipeline.dataset.parquet import Layout
 from mobilenet_hub.pipeline.dataset.writer import Dataset
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.sources.items import Stamp
 
 _NOTE = "packed.json"

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import (
     FOLDER,
@@ -31,7 +32,6 @@ from mobilenet_hub.pipeline.dataset.manifest import (
     superseded,
 )
 from mobilenet_hub.pipeline.dataset.parquet import Layout, parquet_file, read_parts, row_count
-from mobilenet_hub.pipeline.errors import DatasetError
 from mobilenet_hub.pipeline.results import Block
 
 Shard = tuple[int, int]

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
-from mobilenet_hub.pipeline.errors import ItemError, Stage
+from mobilenet_hub.errors import ItemError, Stage
 
 
 class Stamp(NamedTuple):

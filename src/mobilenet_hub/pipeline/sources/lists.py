@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mobilenet_hub.pipeline.errors import SourceError
+from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, NamedItem, path_id
 from mobilenet_hub.pipeline.sources.open import Source, SourceOptions
 

@@ -17,8 +17,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mobilenet_hub.errors import SourceError
 from mobilenet_hub.images.limits import Data
-from mobilenet_hub.pipeline.errors import SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, path_id
 
 IMAGE_SUFFIXES = (

@@ -15,8 +15,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from mobilenet_hub.errors import MissingExtraError
-from mobilenet_hub.pipeline.errors import ItemError, SourceError
+from mobilenet_hub.errors import ItemError, MissingExtraError, SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem, Item, Stamp, path_id, refuse_size
 from mobilenet_hub.pipeline.sources.open import IMAGE_SUFFIXES, Source, SourceOptions
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from mobilenet_hub.pipeline.errors import SourceError
+from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, Item, path_id
 from mobilenet_hub.pipeline.sources.lists import (
     ID_COLUMNS,
