@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
     from mobilenet_hub.pipeline.api import classify, embed
-    from mobilenet_hub.weights.storage.store import resolve
+    from mobilenet_hub.weights.storage.store import local_path as resolve
 
 # Public name: (module, name there).
 _EXPORTS = {
@@ -43,7 +43,7 @@ _EXPORTS = {
     "list_modules": ("catalog", "modules"),
     "load": ("keras.reusable", "load"),
     "load_image": ("images", "load_image"),
-    "resolve": ("weights.store", "resolve"),
+    "resolve": ("weights.storage.store", "local_path"),
 }
 
 # Modules that are used by their own name: `hub.ray.Embedder`.

@@ -8,15 +8,14 @@ no session.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from os import PathLike
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import ModuleInfo, Task
-from mobilenet_hub.errors import InputError, InputTypeError, SignatureError
+from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.runtime import (
     Engine,
@@ -29,23 +28,9 @@ from mobilenet_hub.runtime import (
 )
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
-from mobilenet_hub.weights.storage.store import handle_or_path, locate
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, module_of, resolve
 
 Outputs = dict[str, NDArray[np.float32]]
-
-
-@runtime_checkable
-class Trained(Protocol):
-    """Something whose weights may change: a module in training, a `KerasLayer`, a `hub.load`."""
-
-    info: ModuleInfo
-
-    def current_weights(self) -> Weights:
-        """The weights as they are now; the same object as last time if they did not change."""
-
-
-Spec = str | PathLike[str] | ModuleInfo | Trained
 
 
 class Module:
@@ -110,14 +95,14 @@ class Module:
         threads: int | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
-        self.info, found = located(spec)
+        resolved = resolve(spec, weights)
+        self.info, self._trained = resolved.info, resolved.trained
         self.name = name
         self._options = (engine, precision, threads, tuple(providers))
-        self._trained = spec if isinstance(spec, Trained) and weights is None else None
         self._engine = make_engine(
             engine, precision=precision, threads=threads, providers=providers
         )
-        self._set_weights(choose_weights(self.info, found if weights is None else weights))
+        self._set_weights(resolved.weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was made of; the copy compiles its own graphs."""
@@ -340,27 +325,9 @@ def get_num_image_channels(module_or_spec: Module | Spec, signature: str | None 
 
 def _info(module_or_spec: Module | Spec, signature: str | None) -> ModuleInfo:
     spec = module_or_spec.info if isinstance(module_or_spec, Module) else module_or_spec
-    info, _ = located(spec)
+    info = module_of(spec)
     Signatures(info, info.network).task(signature)
     return info
-
-
-def located(spec: Spec) -> tuple[ModuleInfo, Weights | None]:
-    """The module that is meant; of a path or of something in training, the weights too.
-
-    Raises:
-        UnknownHandleError: neither a module nor a path.
-        AmbiguousModuleError, WeightsError: as `Module`.
-    """
-    if isinstance(spec, Trained):
-        return spec.info, spec.current_weights()
-    if not isinstance(spec, str | PathLike | ModuleInfo):
-        raise InputTypeError(
-            "expected a handle, a path, or something in training. "
-            f"Received: {type(spec).__qualname__}"
-        )
-    target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
-    return (target, None) if isinstance(target, ModuleInfo) else locate(target)
 
 
 def _made_of(

@@ -93,7 +93,7 @@ def test_a_download_is_converted_once_and_says_where_it_comes_from(server, archi
     assert entry.metadata["handle"] == "google/imagenet/mobilenet_v1_025_128/classification/5"
     assert fetch() == entry
     assert store.load_weights(INFO).sha256 == entry.sha256
-    assert store.resolve(INFO.handle) == str(Cache().path(entry))
+    assert store.local_path(INFO.handle) == str(Cache().path(entry))
     assert len(server.asked(NAME)) == 1
 
 

@@ -69,8 +69,7 @@ def import_file(
         PinError: the project's lock file pins others.
         CacheError: the cache cannot be written.
     """
-    weights = readers.read(path, handle=handle, use_ema=use_ema)
-    module = identify_module(weights, handle=handle)
+    module, weights = readers.read_module(path, handle=handle, use_ema=use_ema)
     calibration = None
     if photos is not None:
         from mobilenet_hub.conversion.calibrate import calibrate

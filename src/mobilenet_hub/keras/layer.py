@@ -15,13 +15,12 @@ from mobilenet_hub.errors import KerasLayerError
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
-from mobilenet_hub.keras.reusable import Reusable
-from mobilenet_hub.module import Spec, located
+from mobilenet_hub.keras.reusable import Reusable, from_weights
 from mobilenet_hub.networks import network
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 from mobilenet_hub.weights.storage.store import is_here, load_weights
 
 
@@ -95,9 +94,8 @@ class KerasLayer(HubLayer):
         checked_tags(tags, "serve")
         module = handle
         if not isinstance(module, Reusable):
-            info, found = located(module)
-            chosen = choose_weights(info, found if weights is None else weights)
-            module = Reusable(info, chosen.network, chosen, dtype=kwargs.get("dtype"))
+            found = resolve(module, weights)
+            module = from_weights(found.weights, found.info, kwargs.get("dtype"))
         self.info = module.info
         self._module = module
         self._signatures = Signatures(module.info, module.network_layer.network)

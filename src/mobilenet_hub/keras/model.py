@@ -13,10 +13,9 @@ from mobilenet_hub.errors import InputError
 from mobilenet_hub.keras.canonical import assign_weights
 from mobilenet_hub.keras.convolution import Convolution, DataFormat
 from mobilenet_hub.keras.network import LayerChain, Settings
-from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import WEIGHT_DECAY
 from mobilenet_hub.signatures import checked_momentum
-from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
 def model(
@@ -56,8 +55,8 @@ def model(
         UnknownHandleError, MissingWeightsError, WeightsError: as `hub.Module` does.
         InputError: an impossible `input_shape`, `data_format` or momentum.
     """
-    info, found = located(handle)
-    values = choose_weights(info, found if weights is None else weights)
+    resolved = resolve(handle, weights)
+    info, values = resolved.info, resolved.weights
     layout = as_data_format(data_format)
     momentum = info.batch_norm_momentum if batch_norm_momentum is None else batch_norm_momentum
     settings = Settings(checked_momentum(momentum), weight_decay, layout, dtype)

@@ -19,11 +19,10 @@ from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.keras.canonical import Snapshots, assign_weights
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.network import NetworkLayer, Settings
-from mobilenet_hub.module import Spec, located
 from mobilenet_hub.networks import Network
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
 class Reusable:
@@ -186,8 +185,8 @@ def load(
         TagsError: there is no such graph variant.
     """
     checked_tags(tags, "serve")
-    info, found = located(handle)
-    return from_weights(choose_weights(info, found if weights is None else weights), info, dtype)
+    resolved = resolve(handle, weights)
+    return from_weights(resolved.weights, resolved.info, dtype)
 
 
 def from_weights(weights: Weights, info: ModuleInfo, dtype: Any = None) -> Reusable:

@@ -10,11 +10,11 @@ import keras
 
 from mobilenet_hub.keras.canonical import variables_by_name
 from mobilenet_hub.keras.inputs import check_images
-from mobilenet_hub.keras.reusable import Reusable
-from mobilenet_hub.module import Module, Spec, located
+from mobilenet_hub.keras.reusable import from_weights
+from mobilenet_hub.module import Module
 from mobilenet_hub.signatures import Signatures, checked_tags
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.resolve import WeightsLike, choose_weights
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
 class TrainingModule(Module):
@@ -56,12 +56,12 @@ class TrainingModule(Module):
         weights: WeightsLike = None,
         dtype: Any = None,
     ) -> None:
-        self.info, found = located(spec)
+        resolved = resolve(spec, weights)
+        self.info = resolved.info
         self.name = name
         self.trainable = trainable
         self.tags = checked_tags(tags)
-        chosen = choose_weights(self.info, found if weights is None else weights)
-        self._reusable = Reusable(self.info, chosen.network, chosen, dtype=dtype)
+        self._reusable = from_weights(resolved.weights, resolved.info, dtype)
         self._layer = self._reusable.network_layer
 
     def __call__(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobilenet_hub.weights.canonical import Weights, from_tensors, identify, load
+    from mobilenet_hub.weights.canonical import Weights, from_tensors, load
 
-__all__ = ["Weights", "from_tensors", "identify", "load"]
+__all__ = ["Weights", "from_tensors", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,14 @@ class Weights:
         """Whether the classification layer is included."""
         return f"{self.network.logits.scope}/weights" in self.tensors
 
+    def with_metadata(self, **more: str) -> Weights:
+        """The same tensors, which were checked already, with more said of them."""
+        other: Weights = object.__new__(Weights)
+        metadata = MappingProxyType({**self.metadata, **more})
+        for name, value in {**vars(self), "metadata": metadata, "sha256": None}.items():
+            object.__setattr__(other, name, value)
+        return other
+
     def _expected(self) -> dict[str, tuple[int, ...]]:
         return self.network.variables(logits=self.has_logits)
 
@@ -93,8 +101,6 @@ def to_bytes(weights: Weights) -> bytes:
 
 def fingerprint(weights: Weights) -> str:
     """The sha256 of their canonical file, in hex: that of the file they are of, or would make."""
-    import hashlib
-
     return weights.sha256 or hashlib.sha256(to_bytes(weights)).hexdigest()
 
 
@@ -144,7 +150,7 @@ def from_tensors(
         for name, value in tensors.items()
         if _is_float(name, value, where)
     }
-    net = expected if expected is not None else identify(float32, where)
+    net = expected if expected is not None else network_of(float32, where)
     return Weights(net, float32, {"source": where, **(metadata or {})}, sha256)
 
 
@@ -154,7 +160,7 @@ def _is_float(name: str, value: NDArray[Any], where: str) -> bool:
     return True
 
 
-def identify(tensors: Mapping[str, NDArray[Any]], where: str = "these weights") -> Network:
+def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights") -> Network:
     """The network whose shapes these tensors have, among the published depth multipliers.
 
     Raises:

@@ -68,30 +68,52 @@ def identify_module(
         WeightsError: the handle names another network.
         AmbiguousModuleError: nothing says which size they were trained for; names the candidates.
     """
-    where = weights.metadata.get("source", "this file")
+    possible = possible_modules(weights, handle=handle, names=names, image_size=image_size)
+    if len(possible) > 1:
+        where = weights.metadata.get("source", "this file")
+        raise AmbiguousModuleError(where, [record.handle for record in possible])
+    return possible[0]
+
+
+def possible_modules(
+    weights: Weights,
+    *,
+    handle: str | None = None,
+    names: Iterable[str] = (),
+    image_size: int | None = None,
+) -> list[ModuleInfo]:
+    """The modules that weights may be of: one, or several that differ in image size only.
+
+    Args and raises: as `identify_module`, which wants one.
+    """
     handle = handle or weights.metadata.get("handle")
     if handle:
         record = find(handle)
-        _check_network(record, weights, where)
-        return record
+        check_network(record, weights)
+        return [record]
     possible = candidates(weights.network, classification=weights.has_logits)
     if len(possible) > 1:
         # Names say what it was trained for; its input, at least what it is used for.
         for sizes in (_named_sizes(names, weights.network), {image_size}):
             narrowed = [record for record in possible if record.image_size in sizes]
             if len(narrowed) == 1:
-                return narrowed[0]
-        raise AmbiguousModuleError(where, [record.handle for record in possible])
+                return narrowed
     if not possible:
         raise WeightsError(
-            f"{where} holds a network that no module of the catalogue has. Received: "
+            f"{weights.metadata.get('source', 'this file')} holds a network that no module of the "
+            f"catalogue has. Received: "
             f"{weights.network.family} with depth multiplier {weights.network.depth_multiplier}"
         )
-    return possible[0]
+    return possible
 
 
-def _check_network(record: ModuleInfo, weights: Weights, where: str) -> None:
-    net = weights.network
+def check_network(record: ModuleInfo, weights: Weights) -> None:
+    """Refuse weights that a module cannot compute with.
+
+    Raises:
+        WeightsError: they are of another network, or lack the classification layer.
+    """
+    where, net = weights.metadata.get("source", "this file"), weights.network
     if (record.family, record.depth_multiplier) != (net.family, net.depth_multiplier):
         raise WeightsError(
             f"{where} does not hold the network of {record.handle}: expected {record.family} with "

@@ -133,7 +133,7 @@ def test_modules_that_tensorflow_hub_left_on_the_machine_are_used(tmp_path, monk
     assert store.is_here(INFO)
     assert equal(store.load_weights(INFO), expected)
     assert store.load_weights(INFO).metadata["handle"] == INFO.handle
-    assert store.resolve(INFO.handle) == str(tmp_path / "tfhub" / name)
+    assert store.local_path(INFO.handle) == str(tmp_path / "tfhub" / name)
     assert not default_directory().exists()  # that folder may be one that only others write to
 
 
@@ -189,7 +189,7 @@ def test_offline_is_a_switch(monkeypatch, value, expected):
     assert sources.offline() is expected
 
 
-# Resolve and locate -----------------------------------------------------------------------------
+# Paths and handles ----------------------------------------------------------------------------
 
 
 def test_resolve_gives_the_path_of_a_handle():
@@ -209,19 +209,6 @@ def test_what_is_neither_a_module_nor_a_path_is_an_error():
     for path in ("./weights", "missing.h5", "/nowhere/at/all", Path("missing")):
         with pytest.raises(MissingWeightsError, match="nothing at this path"):
             hub.resolve(path)
-
-
-def test_a_file_that_fits_several_modules_is_named_with_them(tmp_path):
-    weights_without_handle = random_weights(INFO.network)
-    path = tmp_path / "some.safetensors"
-    weights_without_handle.save(path)
-    with pytest.raises(AmbiguousModuleError, match="mobilenet_v1_025_160") as caught:
-        hub.Module(path)
-    assert len(caught.value.candidates) == 4
-    assert hub.Module(INFO.handle, weights=path).info == INFO
-    only_one = find("google/imagenet/mobilenet_v2_130_224/feature_vector/3")
-    random_weights(only_one.network, logits=False).save(path)
-    assert hub.Module(path).info.checkpoint_key == "mobilenet_v2_130_224"
 
 
 @pytest.mark.parametrize(

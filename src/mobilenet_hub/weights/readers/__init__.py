@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
 
 if TYPE_CHECKING:
+    from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.canonical import Weights
     from mobilenet_hub.weights.readers.base import Reading
 
@@ -76,10 +77,36 @@ def read(
         TensorMismatchError: lists all tensors that do not fit the network.
         UnknownHandleError: the handle names no module.
     """
-    from mobilenet_hub.weights.canonical import from_tensors
-    from mobilenet_hub.weights.identify import identify_module
+    return _identified(Path(path), handle, use_ema)[0]
 
-    path = Path(path)
+
+def read_module(
+    path: str | PathLike[str], *, handle: str | None = None, use_ema: bool | None = None
+) -> tuple[ModuleInfo, Weights]:
+    """Read weights that are to be those of one module, and say of which.
+
+    Args: as `read`.
+
+    Returns:
+        The module, and the weights as `read` gives them.
+
+    Raises:
+        AmbiguousModuleError: they fit several modules, and nothing says which is meant.
+        MissingWeightsError, WeightsError, TensorMismatchError, UnknownHandleError: as `read`.
+    """
+    weights, possible = _identified(Path(path), handle, use_ema)
+    if len(possible) > 1:
+        raise AmbiguousModuleError(str(path), [record.handle for record in possible])
+    return possible[0], weights
+
+
+def _identified(
+    path: Path, handle: str | None, use_ema: bool | None
+) -> tuple[Weights, list[ModuleInfo]]:
+    """The weights in a file and the modules they may be of, one unless nothing tells them apart."""
+    from mobilenet_hub.weights.canonical import from_tensors
+    from mobilenet_hub.weights.identify import possible_modules
+
     source = _read(path, use_ema)
     reading = source.reading
     averages = reading.moving_averages or source.metadata.get("moving_averages") == "used"
@@ -99,21 +126,12 @@ def read(
         **source.metadata,
     }
     weights = from_tensors(reading.tensors, metadata=metadata, where=str(path))
-    try:
-        record = identify_module(
-            weights,
-            handle=handle,
-            names=(*source.names, *_names(path)),
-            image_size=source.image_size,
-        )
-    except AmbiguousModuleError:
-        return weights  # complete all the same; whoever needs the module will ask
-    return from_tensors(
-        weights.tensors,
-        metadata={**weights.metadata, "handle": record.handle},
-        where=str(path),
-        expected=weights.network,
+    possible = possible_modules(
+        weights, handle=handle, names=(*source.names, *_names(path)), image_size=source.image_size
     )
+    if len(possible) == 1:
+        weights = weights.with_metadata(handle=possible[0].handle)
+    return weights, possible
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -2,7 +2,7 @@
 
 In this order: the cache (what was fetched or imported), the files inside this package, modules
 that `tensorflow_hub` has left on this machine, the network. An explicit path comes before all of
-them: see `locate`. Whatever comes out was checked against its sha256, and against
+them: see `weights.resolve`. Whatever comes out was checked against its sha256, and against
 `mobilenet-hub.lock` where a project has one.
 """
 
@@ -26,7 +26,6 @@ from mobilenet_hub.errors import (
 )
 from mobilenet_hub.weights import readers
 from mobilenet_hub.weights.bundled import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
-from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.storage import sources
 from mobilenet_hub.weights.storage.cache import Cache, Entry, no_space
 from mobilenet_hub.weights.storage.download import Policy, Progress, discard, download
@@ -59,8 +58,8 @@ def load_weights(info: ModuleInfo) -> Weights:
     return _obtain(info)[0]
 
 
-def resolve(handle: str | PathLike[str]) -> str:
-    """The path of a module's weights on this machine, fetched if they are not there yet.
+def local_path(handle: str | PathLike[str]) -> str:
+    """The path of a module's weights on this machine, fetched if need be; `hub.resolve` to users.
 
     Args:
         handle: of a module; or a path, which is returned as it is.
@@ -73,24 +72,6 @@ def resolve(handle: str | PathLike[str]) -> str:
     if isinstance(target, Path):
         return str(target)
     return str(_obtain(target)[1])
-
-
-def locate(spec: str | PathLike[str] | ModuleInfo) -> tuple[ModuleInfo, Weights]:
-    """The module and the weights that somebody means.
-
-    Args:
-        spec: a handle, or the path of a file, folder or archive in any format this library reads.
-
-    Raises:
-        UnknownHandleError: neither a module nor a path.
-        AmbiguousModuleError: a file that fits several modules and does not say which it is.
-        MissingWeightsError, PinError, WeightsError, CacheError: as `load_weights`.
-    """
-    target = spec if isinstance(spec, ModuleInfo) else handle_or_path(spec)
-    if isinstance(target, ModuleInfo):
-        return target, load_weights(target)
-    weights = readers.read(target)
-    return identify_module(weights), weights
 
 
 def handle_or_path(spec: str | PathLike[str]) -> ModuleInfo | Path:
@@ -303,16 +284,12 @@ def _is_writable(path: Path) -> bool:
 def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256: str) -> Weights:
     """Say where they are from; their handle is the newest of the checkpoint, for all of them."""
     task: Task = "classification" if weights.has_logits else "feature_vector"
-    metadata = {
-        **weights.metadata,
-        "handle": find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
-        "source": source.name,
-        "license": sources.LICENSE,
+    return weights.with_metadata(
+        handle=find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
+        source=source.name,
+        license=sources.LICENSE,
         **({"source_sha256": sha256} if sha256 else {}),
-    }
-    from mobilenet_hub.weights.canonical import Weights
-
-    return Weights(weights.network, weights.tensors, metadata)
+    )
 
 
 def _kaggle(source: Source) -> str:
