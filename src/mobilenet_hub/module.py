@@ -17,6 +17,7 @@ from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.runtime import (
     Engine,
     EngineName,
@@ -26,6 +27,7 @@ from mobilenet_hub.runtime import (
     Session,
     make_engine,
 )
+from mobilenet_hub.settings import Compute
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, module_of, resolve
@@ -98,7 +100,7 @@ class Module:
         resolved = resolve(spec, weights)
         self.info, self._trained = resolved.info, resolved.trained
         self.name = name
-        self._options = (engine, precision, threads, tuple(providers))
+        self.compute = Compute(engine, precision, threads, tuple(providers))
         self._engine = make_engine(
             engine, precision=precision, threads=threads, providers=providers
         )
@@ -107,7 +109,7 @@ class Module:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was made of; the copy compiles its own graphs."""
         self._follow_training()
-        return (_made_of, (self.info, self.name, self.weights, *self._options))
+        return (_made_of, (self.info, self.name, self.weights, self.compute))
 
     @overload
     def __call__(
@@ -200,8 +202,8 @@ class Module:
 
     def engine_for_one_thread(self) -> Engine:
         """An engine like this module's own whose sessions compute in the thread that calls them."""
-        engine, precision, _, providers = self._options
-        return make_engine(engine, precision=precision, threads=1, providers=providers)
+        how = self.compute
+        return make_engine(how.engine, precision=how.precision, threads=1, providers=how.providers)
 
     def get_signature_names(self) -> list[str]:
         """Names of the module's signatures."""
@@ -228,6 +230,11 @@ class Module:
         """The weights that the next call computes with."""
         self._follow_training()
         return self._weights
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the bytes of an image file become what this module takes: of its own size."""
+        return Preprocessing(*self._size)
 
     @property
     def variable_map(self) -> Mapping[str, Any]:
@@ -330,22 +337,14 @@ def _info(module_or_spec: Module | Spec, signature: str | None) -> ModuleInfo:
     return info
 
 
-def _made_of(
-    info: ModuleInfo,
-    name: str,
-    weights: Weights,
-    engine: EngineName,
-    precision: Precision,
-    threads: int | None,
-    providers: tuple[str, ...],
-) -> Module:
+def _made_of(info: ModuleInfo, name: str, weights: Weights, compute: Compute) -> Module:
     """A module from its parts: what unpickling calls."""
     return Module(
         info,
         name=name,
         weights=weights,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        providers=providers,
+        engine=compute.engine,
+        precision=compute.precision,
+        threads=compute.threads,
+        providers=compute.providers,
     )

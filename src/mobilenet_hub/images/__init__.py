@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ from mobilenet_hub.errors import ImageError, InputError
 from mobilenet_hub.images import formats, jpeg
 from mobilenet_hub.images.geometry import (
     Box,
-    Crop,
     Window,
     eighths,
     layout,
@@ -43,11 +42,11 @@ from mobilenet_hub.images.geometry import (
     sample,
     shrunk_window,
 )
-from mobilenet_hub.images.limits import MAX_PIXELS, Data, max_bytes
+from mobilenet_hub.images.limits import Data, max_bytes
+from mobilenet_hub.settings import MAX_PIXELS, Crop, PreprocessingSettings, Resample
 
 __all__ = ["MAX_PIXELS", "Crop", "Preprocessing", "Resample", "decode", "load_image", "read_file"]
 
-Resample = Literal["bilinear", "tf1"]
 Source = str | PathLike[str] | Data
 
 # Mid-grey: zero after the networks' own 2x − 1, as is TensorFlow's SAME padding inside them.
@@ -55,48 +54,11 @@ _PADDING = {"bilinear": 128, "tf1": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
+class Preprocessing(PreprocessingSettings):
     """From the bytes of an image file to the pixels of a size.
 
-    Attributes:
-        height, width: of the result.
-        crop: `center`: the largest central rectangle of the result's shape, times 0.875 (for a
-            square: 87.5 % of the short side), so that nothing is squashed; `slim`: the central
-            87.5 % of height and of width, squashed; `none`: the whole picture, squashed; `pad`:
-            the whole picture, fitted inside and padded with mid-grey (128; 0.5 for `tf1`).
-            Edges lie on whole pixels of the decoded picture.
-        resample: `bilinear` or `tf1`; see the module.
-        max_pixels: greatest width times height of a picture, checked before it is decoded.
-
-    Raises:
-        InputError: settings that mean nothing.
+    Its fields, what they mean, and the errors they raise are those of `PreprocessingSettings`.
     """
-
-    height: int
-    width: int
-    crop: Crop = "center"
-    resample: Resample = "bilinear"
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        for name in ("height", "width", "max_pixels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} must be a positive integer. Received: {value!r}")
-        for name, choices in (("crop", get_args(Crop)), ("resample", get_args(Resample))):
-            value = getattr(self, name)
-            if value not in choices:
-                raise InputError(f"{name} must be one of {choices}. Received: {value!r}")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the result: (height, width, 3)."""
-        return (self.height, self.width, 3)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the result: uint8 in [0, 255] for `bilinear`, float32 in [0, 1] for `tf1`."""
-        return np.dtype(np.float32 if self.resample == "tf1" else np.uint8)
 
     def __call__(
         self, data: Data, *, path: str = "<bytes>", into: NDArray[Any] | None = None

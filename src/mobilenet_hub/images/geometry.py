@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Crop = Literal["center", "slim", "none", "pad"]
+from mobilenet_hub.settings import Crop
+
 CENTRAL_FRACTION = 0.875  # TF-Slim `inception_preprocessing.preprocess_for_eval`
 _TO_UNIT = np.float32(1 / 255)  # `tf.image.convert_image_dtype` multiplies, it does not divide
 

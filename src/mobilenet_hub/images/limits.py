@@ -6,10 +6,6 @@ from mobilenet_hub.errors import ImageError
 
 Data = bytes | bytearray | memoryview
 
-# The number of pixels at which Pillow refuses an image: a picture of 13,377 × 13,377. Decoding
-# takes up to 6 bytes a pixel, so at most about 1 GiB.
-MAX_PIXELS = 178_956_970
-
 
 def check_pixels(height: int, width: int, path: str, max_pixels: int) -> None:
     """Refuse a picture of more pixels than allowed, before anything is allocated for it.

@@ -22,15 +22,14 @@ from mobilenet_hub.errors import EngineError
 from mobilenet_hub.runtime.contracts import (
     Check,
     Engine,
-    EngineName,
     GraphSpec,
     Images,
     Outputs,
-    Precision,
     Session,
 )
 from mobilenet_hub.runtime.onnxruntime import ONNXRuntimeEngine
 from mobilenet_hub.runtime.openvino import OpenVINOEngine, forget_core
+from mobilenet_hub.settings import EngineName, Precision
 
 __all__ = [
     "Engine",

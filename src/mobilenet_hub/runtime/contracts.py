@@ -9,8 +9,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-EngineName = Literal["openvino", "onnxruntime"]
-Precision = Literal["float32", "bf16"]
 Images = NDArray[np.uint8] | NDArray[np.float32]
 Outputs = dict[str, NDArray[np.float32]]
 # Looks at a few images just before they are computed, while they come into the cache anyway; gets

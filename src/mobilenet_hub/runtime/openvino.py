@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs, Precision
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs
+from mobilenet_hub.settings import Precision
 
 _TELEMETRY = ("openvino_telemetry", "openvino_telemetry.backend")
 _import_lock = threading.Lock()

@@ -1,0 +1,177 @@
+"""What decides the numbers in a row, beside the module and its weights: one record for all rooms.
+
+A dataset notes it, a search index notes it, and weights may carry the part that belongs to them
+(`PreprocessingSettings`), each through the same `to_dict`; so nothing that changes a result is
+written down in one place and forgotten in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, TypedDict, get_args
+
+import numpy as np
+
+from mobilenet_hub.errors import InputError
+
+Crop = Literal["center", "slim", "none", "pad"]
+Resample = Literal["bilinear", "tf1"]
+EngineName = Literal["openvino", "onnxruntime"]
+Precision = Literal["float32", "bf16"]
+Normalize = Literal["l2"]
+DType = Literal["float32", "float16"]
+
+# The number of pixels at which Pillow refuses an image: a picture of 13,377 × 13,377. Decoding
+# takes up to 6 bytes a pixel, so at most about 1 GiB.
+MAX_PIXELS = 178_956_970
+
+
+class PreprocessingChoices(TypedDict, total=False):
+    """What a caller may want otherwise than the module has it.
+
+    Attributes:
+        size: height and width of the input, where the module's is not fixed.
+        crop, resample, max_pixels: see `PreprocessingSettings`.
+    """
+
+    size: tuple[int, int] | None
+    crop: Crop
+    resample: Resample
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessingSettings:
+    """How the bytes of an image file become the pixels a network takes.
+
+    Attributes:
+        height, width: of the result.
+        crop: `center`: the largest central rectangle of the result's shape, times 0.875 (for a
+            square: 87.5 % of the short side), so that nothing is squashed; `slim`: the central
+            87.5 % of height and of width, squashed; `none`: the whole picture, squashed; `pad`:
+            the whole picture, fitted inside and padded with mid-grey (128; 0.5 for `tf1`).
+            Edges lie on whole pixels of the decoded picture.
+        resample: `bilinear` or `tf1`; see `mobilenet_hub.images`.
+        max_pixels: greatest width times height of a picture, checked before it is decoded.
+
+    Raises:
+        InputError: settings that mean nothing.
+    """
+
+    height: int
+    width: int
+    crop: Crop = "center"
+    resample: Resample = "bilinear"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "max_pixels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} must be a positive integer. Received: {value!r}")
+        for name, choices in (("crop", get_args(Crop)), ("resample", get_args(Resample))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(f"{name} must be one of {choices}. Received: {value!r}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the result: (height, width, 3)."""
+        return (self.height, self.width, 3)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the result: uint8 in [0, 255] for `bilinear`, float32 in [0, 1] for `tf1`."""
+        return np.dtype(np.float32 if self.resample == "tf1" else np.uint8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as they go into JSON."""
+        return {name: getattr(self, name) for name in _names(PreprocessingSettings)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gave; other keys are ignored, missing ones have their default.
+
+        Raises:
+            InputError, TypeError: a value that cannot be, or no height or width.
+        """
+        return cls(**_chosen(values, PreprocessingSettings))
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What computes a network.
+
+    Attributes:
+        engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
+        precision: `float32`, or `bf16` for speed on CPUs that have it.
+        threads: cores to use; all by default. Never changes a result.
+        providers: ONNX Runtime's execution providers, most wanted first.
+    """
+
+    engine: EngineName = "openvino"
+    precision: Precision = "float32"
+    threads: int | None = None
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a row holds, and how it is computed.
+
+    Attributes:
+        preprocessing: from bytes to pixels.
+        compute: what computes.
+        features: whether feature vectors are wanted.
+        labels: how many of the most likely classes are wanted.
+        normalize: `l2` scales each feature vector to length 1.
+        content_hash: whether the bytes of each image are hashed (sha256).
+        dimensions: whether each picture's width and height are noted.
+        dtype: of feature vectors on disk.
+    """
+
+    preprocessing: PreprocessingSettings
+    compute: Compute = field(default_factory=Compute)
+    features: bool = True
+    labels: int = 0
+    normalize: Normalize | None = None
+    content_hash: bool = False
+    dimensions: bool = False
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        if self.normalize not in (None, "l2"):
+            raise InputError(f"normalize must be None or 'l2'. Received: {self.normalize!r}")
+        if self.dtype not in get_args(DType):
+            raise InputError(f"dtype must be one of {get_args(DType)}. Received: {self.dtype!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that may change a result, flat, as it goes into JSON."""
+        compute = asdict(self.compute)
+        del compute["threads"]
+        own = {name: getattr(self, name) for name in _names(Settings)}
+        del own["preprocessing"], own["compute"]
+        compute["providers"] = list(self.compute.providers)
+        return {**self.preprocessing.to_dict(), **compute, **own}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gave; other keys are ignored, missing ones have their default.
+
+        Raises:
+            InputError, TypeError: a value that cannot be, or no height or width.
+        """
+        compute = _chosen(values, Compute)
+        if "providers" in compute:
+            compute["providers"] = tuple(compute["providers"])
+        own = _chosen(values, Settings)
+        return cls(PreprocessingSettings.from_dict(values), Compute(**compute), **own)
+
+
+def _names(record: type[Any]) -> list[str]:
+    return [field.name for field in fields(record)]
+
+
+def _chosen(values: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _names(record) if name in values}
