@@ -126,6 +126,23 @@ class TensorMismatchError(WeightsError):
         super().__init__(f"The tensors of {where} do not fit its network. {'; '.join(parts)}")
 
 
+class TarError(MobileNetHubError, ValueError):
+    """A tar archive that is not what its format promises.
+
+    Attributes:
+        expected: in words.
+        received: what is there instead.
+    """
+
+    def __init__(self, expected: str, received: object) -> None:
+        self.expected, self.received = expected, received
+        super().__init__(f"expected {expected}. Received: {received}")
+
+    def __reduce__(self) -> tuple[type[TarError], tuple[str, object]]:
+        """Pickle by parts, so that the error crosses process boundaries whole."""
+        return (type(self), (self.expected, self.received))
+
+
 class ImageError(MobileNetHubError, ValueError):
     """An image that cannot be decoded.
 

@@ -2,9 +2,7 @@
 
 Nothing in an archive decides where a file goes or how much memory is taken: members are found by
 name, copied under names of this file's choosing into a private temporary directory, and everything
-else (links, devices, directories) is stepped over. Only a few fields of tar's header matter, so it
-is read here, where each can be bounded, rather than with `tarfile`, which allocates what a header
-asks for and recurses into what follows it.
+else (links, devices, directories) is stepped over.
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.errors import TarError, WeightsError
+from mobilenet_hub.tar import TarReader
 from mobilenet_hub.weights.readers.base import Reading, damaged, open_file
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
@@ -32,13 +31,8 @@ from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 # graph, a TFLite file.
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_MEMBERS = 10_000
-MAX_HEADER_BYTES = 64 << 10  # of a long name or a pax header
-MAX_NAME_BYTES = 1024
-BLOCK = 512
-CHUNK = 1 << 20
-
-REGULAR = b"0\07"
-WITHOUT_DATA = b"123456"  # links, devices, directories, pipes: a size there means nothing
+MAX_NAME_CHARACTERS = 1024
+_PIECE = 1 << 20
 
 _CHECKPOINT = re.compile(r"(?P<prefix>.+)\.(?P<part>index|data-\d{5}-of-\d{5})", re.DOTALL)
 
@@ -162,168 +156,69 @@ def _private_directory() -> Iterator[Path]:
 def _extract(file: BinaryIO, path: Path, wanted: Mapping[str, str], directory: Path) -> None:
     """Copy members to their places below `directory`."""
     try:
-        for name, size, stream in _members(file, path):
+        for name, size, tar in _members(file, path):
             if name not in wanted:
                 continue
             target = directory / wanted[name]
             target.parent.mkdir(exist_ok=True)
             with target.open("xb") as output:
-                for chunk in stream.chunks(size):
-                    output.write(chunk)
+                for start in range(0, size, _PIECE):
+                    output.write(tar.read(min(_PIECE, size - start)))
     except FileExistsError as error:
         raise WeightsError(f"{path} holds the same file twice. Received: {name!r}") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be unpacked: {error}") from error
 
 
-def _members(file: BinaryIO, path: Path) -> Iterator[tuple[str, int, _Stream]]:
-    """Name and size of each regular file, and the stream, from which `size` bytes may be read.
+def _members(file: BinaryIO, path: Path) -> Iterator[tuple[str, int, TarReader]]:
+    """Name and size of each regular file, and the reader, which gives up to `size` bytes.
 
     Iterating to the end reads everything, so that gzip's own checksum has been verified.
     """
-    stream = _Stream(file, path)
-    long_name: bytes | None = None
-    long_size: int | None = None
-    for _ in range(MAX_MEMBERS):
-        header = stream.read(BLOCK)
-        if not any(header):  # the end; what follows is padding
-            stream.drain()
-            return
-        _check_header(header, path)
-        size, kind = _number(header[124:136], path), header[156:157]
-        if kind in (b"L", b"x"):  # the name of the next member (GNU), its name and size (POSIX)
-            data = stream.read_small(size)
-            if kind == b"L":
-                long_name = data.rstrip(b"\0")
-            else:
-                long_name, long_size = _pax(data, path)
-            continue
-        if kind == b"S":
-            raise WeightsError(f"{path} holds sparse files: pack it again without --sparse")
-        name = _name(header) if long_name is None else long_name
-        if len(name) > MAX_NAME_BYTES:
-            raise damaged(str(path), f"names of at most {MAX_NAME_BYTES} bytes", len(name))
-        size = size if long_size is None else long_size
-        if kind in WITHOUT_DATA:
-            size = 0
-        stream.expect(size)
-        if kind in REGULAR:
-            parts = name.decode("utf-8", "backslashreplace").split("/")
-            yield "/".join(part for part in parts if part not in ("", ".")), size, stream
-        stream.finish_member()
-        if kind not in (b"g", b"K"):
-            long_name = long_size = None
-    raise WeightsError(f"{path}: expected at most {MAX_MEMBERS} members. Received: more")
+    tar = TarReader(_Bounded(file, path))
+    try:
+        for number, member in enumerate(tar):
+            if number == MAX_MEMBERS:
+                raise WeightsError(f"{path}: expected at most {MAX_MEMBERS} members. Received: more")
+            if len(member.name) > MAX_NAME_CHARACTERS:
+                expected = f"names of at most {MAX_NAME_CHARACTERS} characters"
+                raise damaged(str(path), expected, len(member.name))
+            if member.kind == "sparse":
+                raise WeightsError(f"{path} holds sparse files: pack it again without --sparse")
+            if member.size > MAX_UNPACKED_BYTES:
+                raise _too_large(path, f"a member of {member.size:,} bytes")
+            if member.kind == "file":
+                parts = member.name.split("/")
+                yield "/".join(p for p in parts if p not in ("", ".")), member.size, tar
+    except TarError as error:
+        raise damaged(str(path), error.expected, error.received) from error
 
 
-def _check_header(header: bytes, path: Path) -> None:
-    stored = _number(header[148:156], path)
-    if stored != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-        raise damaged(str(path), "a tar header with a right checksum", header[:40])
+def _too_large(path: Path, received: str) -> WeightsError:
+    return WeightsError(
+        f"{path}: expected at most {MAX_UNPACKED_BYTES:,} bytes unpacked, many times what any "
+        f"MobileNet takes. Received: {received}"
+    )
 
 
-def _name(header: bytes) -> bytes:
-    name, prefix = header[:100].split(b"\0")[0], b""
-    if header[257:263] == b"ustar\0":
-        prefix = header[345:500].split(b"\0")[0]
-    return prefix + b"/" + name if prefix else name
-
-
-def _number(field: bytes, path: Path) -> int:
-    """An octal number in text, or (GNU, for 8 GB and more) one in bytes after 0x80."""
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
-    text = field.strip(b" \0")
-    if not re.fullmatch(rb"[0-7]*", text):
-        raise damaged(str(path), "an octal number in a tar header", field)
-    return int(text or b"0", 8)
-
-
-def _pax(data: bytes, path: Path) -> tuple[bytes | None, int | None]:
-    """`path` and `size` of a pax header: records of `length key=value`, each ended by a newline."""
-    name, size, position = None, None, 0
-    while position < len(data):
-        record = re.compile(rb"(\d{1,6}) ([^=]+)=").match(data, position)
-        end = position + int(record[1]) if record else 0
-        if record is None or not record.end() < end <= len(data) or data[end - 1 : end] != b"\n":
-            raise damaged(str(path), "a well-formed pax header", data[position : position + 40])
-        value = data[record.end() : end - 1]
-        if record[2] == b"path":
-            name = value
-        elif record[2] == b"size":
-            if not re.fullmatch(rb"\d{1,19}", value):
-                raise damaged(str(path), "a size in a pax header", value[:40])
-            size = int(value)
-        elif record[2].startswith(b"GNU.sparse"):
-            raise WeightsError(f"{path} holds sparse files: pack it again without --sparse")
-        position = end
-    return name, size
-
-
-class _Stream:
+class _Bounded:
     """The bytes of a tar file, unzipped if need be, forwards only and not without end."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.path = path
+        self._path = path
         magic = file.read(2)
         file.seek(0)
         zipped = magic == b"\x1f\x8b"
         self._source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if zipped else file
         self._left = MAX_UNPACKED_BYTES
-        self._member = 0  # bytes of the current member not read yet, padding included
 
-    def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, which the caller has bounded."""
-        data = b""
-        while len(data) < size:
-            piece = self._read_some(size - len(data))
-            if not piece:
-                raise damaged(str(self.path), "a whole .tgz or .tar", "the end in the middle")
-            data += piece
-        return data
-
-    def read_small(self, size: int) -> bytes:
-        """The data of a member that describes another."""
-        if size > MAX_HEADER_BYTES:
-            raise damaged(str(self.path), f"headers of at most {MAX_HEADER_BYTES} bytes", size)
-        return self.read(size + -size % BLOCK)[:size]
-
-    def expect(self, size: int) -> None:
-        """Announce a member of `size` bytes."""
-        if size > self._left:
-            raise WeightsError(
-                f"{self.path}: expected at most {MAX_UNPACKED_BYTES:,} bytes unpacked, many times "
-                f"what any MobileNet takes. Received: a member of {size:,} bytes"
-            )
-        self._member = size + -size % BLOCK
-
-    def chunks(self, size: int) -> Iterator[bytes]:
-        """The `size` bytes of the current member, piece by piece."""
-        while size:
-            piece = self.read(min(size, CHUNK))
-            size -= len(piece)
-            self._member -= len(piece)
-            yield piece
-
-    def finish_member(self) -> None:
-        """Skip what is left of the current member."""
-        while self._member:
-            self._member -= len(self.read(min(self._member, CHUNK)))
-
-    def drain(self) -> None:
-        """Read to the end."""
-        while self._read_some(CHUNK):
-            pass
-
-    def _read_some(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes."""
         try:
             data = self._source.read(size)
         except (OSError, EOFError, zlib.error) as error:
-            raise damaged(str(self.path), "a whole .tgz or .tar", error) from error
+            raise damaged(str(self._path), "a whole .tgz or .tar", error) from error
         self._left -= len(data)
         if self._left < 0:
-            raise WeightsError(
-                f"{self.path}: expected at most {MAX_UNPACKED_BYTES:,} bytes unpacked, many times "
-                f"what any MobileNet takes. Received: more"
-            )
+            raise _too_large(self._path, "more")
         return data
