@@ -24,7 +24,14 @@ Kind = Literal["file", "link", "sparse", "other"]
 _KINDS: dict[bytes, Kind] = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "link", b"2": "link", b"S": "sparse",
 }  # fmt: skip
-_WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders: a size means nothing
+_WITHOUT_DATA = (
+    b"1",
+    b"2",
+    b"3",
+    b"4",
+    b"5",
+    b"6",
+)  # links, devices, folders: a size means nothing
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 
 
@@ -84,7 +91,7 @@ class TarReader:
         described: dict[str, bytes] = {}
         headers = 0
         while (header := self._header()) is not None:
-            kind, size = header[156:157], _number(header[124:136])
+            kind, size = header[156:157], _size(header)
             self._left = _padded(size)
             if kind in (b"L", b"x"):
                 headers += 1
@@ -116,16 +123,11 @@ class TarReader:
         return b"".join(parts)
 
     def _member(self, header: bytes, described: dict[str, bytes]) -> Member:
-        kind = header[156:157]
-        size = _number(header[124:136])
-        if "size" in described:
-            if not re.fullmatch(rb"\d{1,19}", described["size"]):
+        kind, size = header[156:157], _size(header)
+        if "size" in described and kind not in _WITHOUT_DATA:
+            if not re.fullmatch(rb"\d{1,18}", described["size"]):
                 raise TarError("a size in a pax header", described["size"][:40])
             size = int(described["size"])
-        if kind in _WITHOUT_DATA:
-            size = 0
-        if size < 0:
-            raise TarError("a size of at least 0", size)
         name = _text(described.get("GNU.sparse.name", described.get("path", _name(header))))
         if len(name) > _MAX_NAME_BYTES:
             raise TarError(f"names of at most {_MAX_NAME_BYTES:,} bytes", f"{len(name):,}")
@@ -198,6 +200,16 @@ def _number(field: bytes) -> int:
     if not re.fullmatch(rb"[0-7]*", digits):
         raise TarError("an octal number in a tar header", field)
     return int(digits or b"0", 8)
+
+
+def _size(header: bytes) -> int:
+    """Of the data that follow a header."""
+    if header[156:157] in _WITHOUT_DATA:
+        return 0
+    size = _number(header[124:136])
+    if not 0 <= size < 1 << 60:
+        raise TarError("a size of at least 0 and below 2^60", size)
+    return size
 
 
 def _nanoseconds(pax: bytes | None, field: bytes) -> int:

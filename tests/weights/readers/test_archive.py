@@ -252,6 +252,9 @@ def tar_header(name, size, kind=b"0", **fields):
     return bytes(header)
 
 
+MEMBER = tar_header(b"x", 0)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -259,17 +262,20 @@ def tar_header(name, size, kind=b"0", **fields):
         (b"PK\3\4" + bytes(2000), "checksum"),
         (bytes(1024), "no files"),
         (tar_header(b"x", 100), "whole"),
-        (tar_header(b"x", b"\x80" + b"\xff" * 11), "unpacked"),
+        (tar_header(b"x", b"\x80" + b"\0" * 4 + b"\x01" * 7), "unpacked"),
         (tar_header(b"x", b"\xff" * 12), "size of at least 0"),
         (tar_header(b"x", b"-0000000001\0"), "octal"),
         (tar_header(b"x", 1 << 30, b"L"), "headers of at most"),
         (tar_header(b"x", 1 << 30, b"x"), "headers of at most"),
         (tar_header(b"x", 12, b"x") + b"999 path=abc".ljust(512, b"\0"), "pax header"),
         (tar_header(b"x", 12, b"x") + b"0 path=abcd\n".ljust(512, b"\0"), "pax header"),
-        (tar_header(b"x", 12, b"x") + b"12 size=-10\n".ljust(512, b"\0"), "size in a pax"),
+        (tar_header(b"x", 12, b"x") + b"12 size=-10\n".ljust(512, b"\0") + MEMBER, "size in a pax"),
         (tar_header(b"x", 0, b"S"), "sparse"),
         (tar_header(b"x", 2000, b"L") + b"n" * 2048 + tar_header(b"x", 0), "names of at most"),
-        (tar_header(b"x", 26, b"x") + b"26 GNU.sparse.realsize=10\n".ljust(512, b"\0"), "sparse"),
+        (
+            tar_header(b"x", 26, b"x") + b"26 GNU.sparse.realsize=10\n".ljust(512, b"\0") + MEMBER,
+            "sparse",
+        ),
         (tar_header(b"x", 0)[:-1] + b"x", "checksum"),
         (tar_header(b"x", 0) * 10_001, "at most 10000 members"),
         (tar_header(b"x", 0, b"L") * 17, "at most 16 headers for a member"),

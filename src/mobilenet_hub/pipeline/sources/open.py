@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mobilenet_hub import tar
 from mobilenet_hub.errors import SourceError
 from mobilenet_hub.images.limits import Data
 from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, path_id
@@ -199,7 +200,7 @@ def _open_stream(stream: Any, options: SourceOptions) -> Source:
     from mobilenet_hub.pipeline.sources import tar_items as archives
 
     head = stream.peek(512)
-    if archives.is_tar(head):
+    if tar.is_tar(head):
         return Source(lambda: archives.stream_items(stream, "stdin", options), lambda: None)
     if is_image(head):
         return Source(

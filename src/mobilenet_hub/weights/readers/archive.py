@@ -179,7 +179,9 @@ def _members(file: BinaryIO, path: Path) -> Iterator[tuple[str, int, TarReader]]
     try:
         for number, member in enumerate(tar):
             if number == MAX_MEMBERS:
-                raise WeightsError(f"{path}: expected at most {MAX_MEMBERS} members. Received: more")
+                raise WeightsError(
+                    f"{path}: expected at most {MAX_MEMBERS} members. Received: more"
+                )
             if len(member.name) > MAX_NAME_CHARACTERS:
                 expected = f"names of at most {MAX_NAME_CHARACTERS} characters"
                 raise damaged(str(path), expected, len(member.name))
