@@ -1,5 +1,45 @@
-"""`python -m mobilenet_hub`: the same as the `mobilenet-hub` command."""
+"""The `mobilenet-hub` command, and `python -m mobilenet_hub`.
 
-from mobilenet_hub.cli import main
+Nothing is imported before it is inside `main`, so that Ctrl-C at any time ends it in order.
+"""
 
-main()
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command, and end the process with its exit code; 130 where it was interrupted."""
+    try:
+        _settle_streams()
+        from mobilenet_hub.cli import run
+
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _settle_streams() -> None:
+    """Closed streams lead nowhere; what a stream's encoding lacks is escaped.
+
+    Their numbers 0 to 2 are taken, so that no file opened later gets one, in which a library that
+    prints would write.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    main()

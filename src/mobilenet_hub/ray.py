@@ -10,8 +10,8 @@ dataset = dataset.map_batches(hub.ray.Embedder, batch_size=64, num_cpus=1)
 dataset.filter(lambda row: not row["stage"]).write_parquet("s3://bucket/embeddings")
 ```
 
-`mobilenet-hub embed --engine ray` is `make_runner`: blocks of items go to one worker a core of the
-cluster and come back in order, so that all else (parts, resume, errors) is what it is on one
+`mobilenet-hub embed --executor ray` is `make_runner`: blocks of items go to one worker a core of
+the cluster and come back in order, so that all else (parts, resume, errors) is what it is on one
 machine, and so is every row.
 """
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import os
-import re
 import tarfile
 from functools import partial
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import mobilenet_hub as hub
 from commands import mobilenet_hub_command
@@ -29,7 +23,7 @@ from mobilenet_hub.pipeline.sources.items import path_id
 from mobilenet_hub.pipeline.sources.open import open_sources
 from mobilenet_hub.search import duplicates, find_duplicates
 from mobilenet_hub.search.sheet import Picture, path_of, write_sheet
-from mobilenet_hub.weights.canonical import to_bytes
+from pages import Page
 from pictures import SIZE, SMALL, encoded, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]
@@ -167,43 +161,6 @@ def test_an_index_of_other_weights_is_refused(folder):
         Index(build_index("out")).embed([])
 
 
-def test_an_index_of_weights_of_ones_own_is_searched_with_them(folder):
-    pytest.importorskip("usearch")
-    mine = "mobilenet_v1_0.25_224.safetensors"
-    write_pictures(folder / "photos", 4)
-    (folder / mine).write_bytes(to_bytes(hub.Module(SMALL, weights="random").weights))
-    run("embed", "photos", "-o", "out", "-m", mine, "--size", "32", check=True)
-    run("index", "out", check=True)
-    done = run("search", "photos/0002.jpg", "-i", "out.index")
-    assert done.returncode == 1
-    assert "name them with --module PATH" in done.stderr
-    done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", mine, "-k", "1")
-    assert done.stdout.splitlines()[1].split("\t")[1:] == ["1.0000", "photos/0002.jpg"]
-    done = run("search", "photos/0002.jpg", "-i", "out")
-    assert "did you mean out.index?" in done.stderr
-
-
-def test_the_search_command_prints_matches_and_a_page(folder):
-    pytest.importorskip("usearch")
-    write_pictures(folder / "photos", 8)
-    run("embed", "photos", "-o", "out", *FAST, check=True)
-    done = run("index", "out")
-    assert (done.returncode, done.stderr) == (0, "8 embeddings indexed in out.index\n")
-    done = run("search", "photos/0003.jpg", "-i", "out.index", "-k", "2", "--html", "page.html")
-    assert done.returncode == 0, done.stderr
-    header, first, _ = done.stdout.splitlines()
-    assert header == "image\tsimilarity\tmatch"
-    assert first.split("\t")[2] == "photos/0003.jpg"
-    done = run("search", "photos/0003.jpg", "-i", "out.index", "--json")
-    record = json.loads(done.stdout)
-    assert (record["id"], len(record["matches"])) == ("photos/0003.jpg", 8)
-    assert len(Page("page.html").images) == 3
-    (folder / "bad.jpg").write_bytes(b"")
-    assert run("search", "bad.jpg", "-i", "out.index").returncode == 1
-    assert run("search", "bad.jpg", "photos", "-i", "out.index", "--strict").returncode == 3
-    assert run("search", "photos", "-i", "nowhere").returncode == 1
-
-
 # Duplicates
 
 
@@ -268,45 +225,7 @@ def test_embeddings_that_are_not_finite_are_refused(folder):
         find_duplicates(write_vectors(folder / "v.parquet", [[1, np.nan]]))
 
 
-def test_the_duplicates_command_prints_groups_and_a_page(folder):
-    paths = write_pictures(folder / "photos", 6)
-    (folder / "photos" / "copy.jpg").write_bytes(paths[2].read_bytes())
-    run("embed", "photos", "-o", "out", *FAST, check=True)
-    done = run("duplicates", "out", "-t", "0.9999", "--html", "page.html")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "1 group; 1 image is much like an earlier one\n"
-    assert [line.split("\t")[2] for line in done.stdout.splitlines()[1:]] == [
-        "photos/0002.jpg", "photos/copy.jpg",
-    ]  # fmt: skip
-    assert len(Page("page.html").images) == 2
-    done = run("duplicates", "out", "-t", "0.9999", "--json")
-    assert json.loads(done.stdout)["first"] == "photos/0002.jpg"
-    assert run("duplicates", "nowhere").returncode == 1
-
-
 # Pages
-
-
-class Page(HTMLParser):
-    """What a browser would see of a page."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.images: list[Image.Image] = []
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(Path(path).read_text("utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        values = dict(attributes)
-        assert not any(name.startswith("on") for name in values)
-        if tag == "img":
-            data = re.fullmatch(r"data:image/jpeg;base64,(.+)", values["src"])
-            self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_a_page_is_whole_and_small_in_itself(folder):

@@ -1,23 +1,21 @@
 """The `mobilenet-hub` command: parse, call one function of the library, print.
 
 Exit codes: 0 done; 1 the request could not be carried out, one sentence on standard error says why;
-2 wrong usage; 130 interrupted. `embed` and `classify` end with 0 when single images failed and are
-listed, unless `--strict` asks for 3.
+2 wrong usage; 130 interrupted. `embed`, `classify` and `search` end with 0 when single images
+failed and are listed, unless `--strict` asks for 3.
 """
 
 from __future__ import annotations
-
-import io
-import os
-import sys
 
 import typer
 
 from mobilenet_hub import __version__
 from mobilenet_hub.cli import catalog, classify, embed, search, weights
+from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_line, print_note
 from mobilenet_hub.errors import MobileNetHubError
 
-EXIT_ERROR, EXIT_USAGE, EXIT_ITEMS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+# The base of Typer's errors of usage, which it has no public name for.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="mobilenet-hub",
@@ -34,7 +32,7 @@ for group in (catalog, classify, embed, search, weights):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mobilenet-hub {__version__}")
+        print_line(f"mobilenet-hub {__version__}")
         raise typer.Exit
 
 
@@ -47,30 +45,20 @@ def _options(
     """Options of the command as a whole."""
 
 
-def main() -> None:
-    """Run the command; library errors become one line on standard error."""
-    _settle_streams()
+def run() -> int:
+    """Run the command; errors of usage and of the library become a sentence on standard error.
+
+    Returns:
+        The exit code.
+    """
     try:
-        app()
+        return app(standalone_mode=False) or 0
+    except _UsageError as error:
+        if message := error.format_message():  # empty where help was printed instead
+            command = error.ctx.command_path if error.ctx else "mobilenet-hub"
+            print_error(message)
+            print_note(f"`{command} --help` explains the options.")
+        return error.exit_code
     except (MobileNetHubError, OSError) as error:
         print_error(str(error))
-        sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
-
-
-def _settle_streams() -> None:
-    """Closed streams lead nowhere; what a stream's encoding lacks is escaped."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def print_error(message: str) -> None:
-    """One line on standard error, in red on a terminal."""
-    typer.secho("error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
-    typer.echo(message, err=True)
+        return EXIT_ERROR

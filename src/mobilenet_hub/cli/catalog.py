@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatch
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from mobilenet_hub.cli.output import print_json, print_table
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import print_json, print_note, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -18,16 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_command(
-    pattern: Annotated[
-        str | None, typer.Argument(help="Show handles that match this glob, e.g. '*v2_100*'.")
-    ] = None,
-    all_versions: Annotated[
-        bool, typer.Option("--all-versions", help="Every version, not only the newest.")
-    ] = False,
-    here: Annotated[
-        bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    pattern: options.Pattern = None,
+    all_versions: options.AllVersions = False,
+    here: options.Here = False,
+    as_json: options.Json = False,
 ) -> None:
     """List the modules: input size, features, cost, published accuracy, where the weights are."""
     from mobilenet_hub.catalog import find, modules
@@ -42,7 +37,7 @@ def list_command(
     ]
     rows = [_facts(record) for record in records]
     if as_json:
-        print_json(rows)
+        print_json(rows, indent=True)
         return
     print_table(
         f"{len(rows)} modules (accuracy on ImageNet as published; multiply-adds computed)",
@@ -65,13 +60,10 @@ def list_command(
         ],
     )  # fmt: skip
     if sys.stdout.isatty() and any(not row["fixed_size"] for row in rows):
-        typer.echo("* default; images of any size are accepted", err=True)
+        print_note("* default; images of any size are accepted")
 
 
-def info_command(
-    handle: Annotated[str, typer.Argument(help="A module's handle, with or without its version.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def info_command(handle: options.Handle, as_json: options.Json = False) -> None:
     """All there is to know of one module, and where its weights come from."""
     from mobilenet_hub.catalog import find
     from mobilenet_hub.weights.storage.store import is_here, load_weights
@@ -94,7 +86,7 @@ def info_command(
         if weights.sha256 is not None:  # None where they are read as another program left them
             facts["weights"]["sha256"] = weights.sha256
     if as_json:
-        print_json(facts)
+        print_json(facts, indent=True)
         return
     print_table(record.handle, [("fact", "cyan"), ("value", "")], _describe(facts))
 

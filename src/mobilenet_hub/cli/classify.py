@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli import choices
-from mobilenet_hub.cli.choices import printable
-from mobilenet_hub.cli.output import print_table
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import end, print_json, print_note, print_table, printable
 
 if TYPE_CHECKING:
     from mobilenet_hub.pipeline.records import Classification, Failure
@@ -28,24 +26,15 @@ def register(app: typer.Typer) -> None:
 
 
 def classify_command(
-    paths: choices.Paths,
-    module: Annotated[
-        str,
-        typer.Option(
-            "--module", "-m", metavar="HANDLE_OR_PATH", help="What classifies: has logits."
-        ),
-    ] = "google/imagenet/mobilenet_v2_140_224/classification/5",
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, max=1001, help="Labels per image.")
-    ] = 5,
-    crop: choices.Crop = choices.CropChoice.CENTER,
-    resample: choices.Resample = choices.ResampleChoice.BILINEAR,
-    size: choices.Size = None,
-    max_pixels: choices.MaxPixels = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line, failures included.")
-    ] = False,
-    strict: choices.Strict = False,
+    paths: options.Paths,
+    module: options.Classifier = "google/imagenet/mobilenet_v2_140_224/classification/5",
+    top_k: options.TopK = 5,
+    crop: options.Crop = "center",
+    resample: options.Resample = "bilinear",
+    size: options.InputSize = None,
+    max_pixels: options.MaxPixels = None,
+    as_json: options.JsonLines = False,
+    strict: options.Strict = False,
 ) -> None:
     """Print the most likely labels of images, with probabilities.
 
@@ -61,10 +50,10 @@ def classify_command(
     first = list(islice(items, 2))
     settings: dict[str, Any] = {
         "top_k": top_k,
-        "crop": crop.value,
-        "resample": resample.value,
-        "size": choices.parse_size(size),
-        "max_pixels": MAX_PIXELS if max_pixels is None else max_pixels,
+        "crop": crop,
+        "resample": resample,
+        "size": size,
+        "max_pixels": max_pixels or MAX_PIXELS,
     }
     records = (  # for a single image another way is the shortest
         iter([api.classify_one(first[0], module, **settings)])
@@ -74,10 +63,10 @@ def classify_command(
     run = _Run(records, source.count)
     if as_json:
         for record in run.page(None):
-            print(json.dumps(_as_json(record)))
+            print_json(_as_json(record))
     else:
         _print_tables(run)
-    run.exit(strict)
+    end(run.counts.done, run.counts.failed, strict=strict)
 
 
 class _Run:
@@ -92,7 +81,7 @@ class _Run:
 
         self._records = records
         self._total = cache(count)  # pages share it
-        self._counts = Counts()
+        self.counts = Counts()
 
     def page(self, size: int | None) -> Iterator[Classification | Failure]:
         """The next records, all if None, with a progress bar of their own."""
@@ -106,24 +95,14 @@ class _Run:
         try:
             for record in chain((first,), islice(self._records, size and size - 1)):
                 if record.ok:
-                    self._counts.done += 1
+                    self.counts.done += 1
                 else:
-                    self._counts.failed += 1
-                    typer.echo(f"{printable(record.id)}: {record.reason}", err=True)
-                progress.update(self._counts)
+                    self.counts.failed += 1
+                    print_note(f"{printable(record.id)}: {record.reason}")
+                progress.update(self.counts)
                 yield record
         finally:
             progress.close()
-
-    def exit(self, strict: bool) -> None:
-        """End the command with the code that the counts ask for."""
-        from mobilenet_hub.cli import EXIT_ERROR, EXIT_ITEMS_FAILED, print_error
-
-        if self._counts.done == 0:
-            print_error("no image could be read" if self._counts.failed else "no images found")
-            raise typer.Exit(EXIT_ERROR)
-        if self._counts.failed and strict:
-            raise typer.Exit(EXIT_ITEMS_FAILED)
 
 
 def _as_json(record: Classification | Failure) -> dict[str, Any]:
@@ -147,5 +126,5 @@ def _lines(records: Iterable[Classification | Failure], *, every_line: bool) -> 
         if not record.ok:
             continue
         for rank, label in enumerate(record.labels):
-            image = printable(record.id) if every_line or rank == 0 else ""
+            image = record.id if every_line or rank == 0 else ""
             yield [image, label.name, f"{label.score:.4f}"]

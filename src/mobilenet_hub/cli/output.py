@@ -1,19 +1,58 @@
-"""What every command prints with: tables for people, JSON for programs."""
+"""How commands print and end: tables and sentences for people, JSON for programs, exit codes.
+
+Names of files, server replies and contents of files end up in what is printed, so everything goes
+through here, where control characters, which a terminal would obey, are shown as escapes.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-Cell = str | int | float | None
+import typer
+
+EXIT_ERROR, EXIT_USAGE, EXIT_ITEMS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's general categories
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on standard output, indented on a terminal only."""
-    json.dump(value, sys.stdout, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)
-    sys.stdout.write("\n")
+def printable(text: str, *, keep: str = "") -> str:
+    """Text with control, format (such as right-to-left) and line separating characters escaped.
+
+    Args:
+        text: from anywhere.
+        keep: control characters to leave as they are.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in _UNSAFE and c not in keep
+        else c
+        for c in text
+    )
+
+
+def print_line(text: object) -> None:
+    """One line of results on standard output."""
+    typer.echo(printable(str(text)))
+
+
+def print_note(text: str) -> None:
+    """What people should know beside the results, on standard error; may have several lines."""
+    typer.echo(printable(text, keep="\n"), err=True)
+
+
+def print_error(message: str) -> None:
+    """Why something could not be done, on standard error; `error:` is red on a terminal."""
+    typer.secho("error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+    print_note(message)
+
+
+def print_json(value: Any, *, indent: bool = False) -> None:
+    """One JSON document in a line of standard output; indented, if asked for, on a terminal."""
+    typer.echo(json.dumps(value, indent=2 if indent and sys.stdout.isatty() else None))
 
 
 def print_table(
@@ -22,24 +61,40 @@ def print_table(
     """A coloured table on a terminal; tab-separated lines with a header in a pipe.
 
     Args:
-        title: above the table.
+        title: above the table, on a terminal.
         columns: header and style; a header that starts with `#` (dropped) is right-aligned.
-        rows: cells, already words; rich markup in them is shown as it stands.
+        rows: cells, shown as they are: rich markup in them has no effect.
     """
     if not sys.stdout.isatty():
-        print("\t".join(header.lstrip("#") for header, _ in columns))
+        typer.echo("\t".join(header.lstrip("#") for header, _ in columns))
         for row in rows:
-            print("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+            typer.echo("\t".join(map(printable, row)))
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    heading = Text(printable(title), "bold") if title else None
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD)
     for header, style in columns:
         justify: Literal["left", "right"] = "right" if header.startswith("#") else "left"
         table.add_column(header.lstrip("#"), style=style or None, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
+
+
+def end(done: int, failed: int, *, strict: bool) -> None:
+    """End a command that went through images, with the exit code that the counts ask for.
+
+    Args:
+        done: images with a result, of this run or an earlier one.
+        failed: images without.
+        strict: whether one of these is enough for `EXIT_ITEMS_FAILED`.
+    """
+    if done == 0:
+        print_error("no image could be read" if failed else "no images found")
+        raise typer.Exit(EXIT_ERROR)
+    if failed and strict:
+        raise typer.Exit(EXIT_ITEMS_FAILED)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from mobilenet_hub.cli import choices
-from mobilenet_hub.cli.choices import printable
-from mobilenet_hub.cli.output import print_table
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import end, print_json, print_note, print_table, printable
 
 _SHOWN_GROUPS, _SHOWN_OTHERS = 500, 24  # in a contact sheet
 
@@ -23,57 +19,25 @@ def register(app: typer.Typer) -> None:
     app.command("duplicates")(duplicates_command)
 
 
-Dataset = Annotated[
-    Path, typer.Argument(metavar="DATASET", help="What `embed` wrote.", show_default=False)
-]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page of pictures to look at.")
-]
-Root = Annotated[
-    str | None,
-    typer.Option(metavar="FOLDER", help="For --html: what relative ids are relative to."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-
-
-def index_command(
-    dataset: Dataset,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The index's folder.", show_default="DATASET.index"),
-    ] = None,
-) -> None:
+def index_command(dataset: options.Dataset, output: options.IndexFolder = None) -> None:
     """Index a dataset's embeddings, so that `search` finds similar images at once."""
     from mobilenet_hub.search.index import Index, build_index
 
     folder = build_index(dataset, output)
-    typer.echo(f"{len(Index(folder)):,} embeddings indexed in {folder}", err=True)
+    print_note(f"{len(Index(folder)):,} embeddings indexed in {folder}")
 
 
 def search_command(
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE...", help="As for `embed`.", show_default=False),
-    ],
-    index: Annotated[
-        Path, typer.Option("--index", "-i", help="What `index` wrote.", show_default=False)
-    ],
-    count: Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")] = 10,
-    module: Annotated[
-        str | None,
-        typer.Option(
-            "--module", "-m", metavar="HANDLE_OR_PATH",
-            help="What made the embeddings, where it was weights of your own.",
-            show_default="as the index notes",
-        ),
-    ] = None,
-    html: Html = None,
-    root: Root = None,
-    as_json: AsJson = False,
-    strict: choices.Strict = False,
-) -> None:  # fmt: skip
+    images: options.Images,
+    index: options.Index,
+    count: options.Count = 10,
+    module: options.IndexedModule = None,
+    html: options.Html = None,
+    root: options.HtmlRoot = None,
+    as_json: options.JsonLines = False,
+    strict: options.Strict = False,
+) -> None:
     """Find the images most like others, by the cosine of their embeddings."""
-    from mobilenet_hub.cli import EXIT_ERROR, EXIT_ITEMS_FAILED, print_error
     from mobilenet_hub.pipeline.sources.open import open_words
     from mobilenet_hub.search.index import Index
     from mobilenet_hub.search.sheet import Picture, write_sheet
@@ -85,16 +49,16 @@ def search_command(
     for record in opened.embed(source.items(), module):
         if not record.ok:
             failed += 1
-            typer.echo(f"{printable(record.id)}: {record.reason}", err=True)
+            print_note(f"{printable(record.id)}: {record.reason}")
             continue
         results.append((record.id, opened.search(record.embedding, count)))
     if as_json:
         for query, matches in results:
-            print(json.dumps({"id": query, "matches": [asdict(match) for match in matches]}))
+            print_json({"id": query, "matches": [asdict(match) for match in matches]})
     else:
         columns = [("image", "cyan"), ("#similarity", "green"), ("match", "bold")]
         rows = [
-            [printable(query), f"{match.similarity:.4f}", printable(match.id)]
+            [query, f"{match.similarity:.4f}", match.id]
             for query, matches in results
             for match in matches
         ]
@@ -110,22 +74,15 @@ def search_command(
             "the cosine of their embeddings.",
             sections, root=root,
         )  # fmt: skip
-    if not results:
-        print_error("no image could be read" if failed else "no images found")
-        raise typer.Exit(EXIT_ERROR)
-    if failed and strict:
-        raise typer.Exit(EXIT_ITEMS_FAILED)
+    end(len(results), failed, strict=strict)
 
 
 def duplicates_command(
-    dataset: Dataset,
-    threshold: Annotated[
-        float,
-        typer.Option("--threshold", "-t", min=0.0, max=1.0, help="Least similarity (cosine)."),
-    ] = 0.95,
-    html: Html = None,
-    root: Root = None,
-    as_json: AsJson = False,
+    dataset: options.Dataset,
+    threshold: options.Threshold = 0.95,
+    html: options.Html = None,
+    root: options.HtmlRoot = None,
+    as_json: options.JsonLines = False,
 ) -> None:
     """Find groups of nearly equal images in a dataset.
 
@@ -137,11 +94,11 @@ def duplicates_command(
     groups = find_duplicates(dataset, threshold=threshold)
     if as_json:
         for group in groups:
-            print(json.dumps(asdict(group)))
+            print_json(asdict(group))
     else:
         columns = [("#group", ""), ("#similarity", "green"), ("image", "cyan")]
         rows = [
-            [str(number), f"{similarity:.4f}", printable(name)]
+            [str(number), f"{similarity:.4f}", name]
             for number, group in enumerate(groups, 1)
             for name, similarity in (
                 (group.first, 1.0), *((match.id, match.similarity) for match in group.others),
@@ -151,7 +108,7 @@ def duplicates_command(
     others = sum(len(group.others) for group in groups)
     found = f"{len(groups):,} group{'' if len(groups) == 1 else 's'}"
     like = "1 image is" if others == 1 else f"{others:,} images are"
-    typer.echo(f"{found}; {like} much like an earlier one", err=True)
+    print_note(f"{found}; {like} much like an earlier one")
     if html is not None:
         shown = groups[:_SHOWN_GROUPS]
         sections = [

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli.output import print_json, print_table
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import (
+    EXIT_ERROR,
+    print_error,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.storage.cache import Entry
-
-_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_As = Annotated[
-    str | None,
-    typer.Option("--as", metavar="HANDLE", help="The module, where the file does not say which."),
-]
-_Averages = Annotated[
-    bool | None,
-    typer.Option(
-        "--ema/--no-ema",
-        help="Take the exponential moving averages that a checkpoint has of its variables.",
-        show_default="for V2, not for V1",
-    ),
-]
-_Repin = Annotated[
-    bool,
-    typer.Option("--repin", help="Accept other weights than those that are pinned; pin these."),
-]
-
-
-class Format(StrEnum):
-    """See `importing.convert_file`."""
-
-    SAFETENSORS = "safetensors"
-    KERAS = "keras"
-    NPZ = "npz"
 
 
 def register(app: typer.Typer) -> None:
@@ -57,25 +37,12 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch_command(
-    handles: Annotated[
-        list[str] | None, typer.Argument(metavar="HANDLE...", help="Modules.", show_default=False)
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every module of the catalogue (38 checkpoints).")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Fetch again what is in the cache.")
-    ] = False,
-    repin: _Repin = False,
-    lock: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Pin what is fetched in this file, made if need be.",
-            show_default="mobilenet-hub.lock in or above this folder, if there is one",
-        ),
-    ] = None,
-    as_json: _AsJson = False,
+    handles: options.Handles = None,
+    everything: options.AllModules = False,
+    force: options.Force = False,
+    repin: options.Repin = False,
+    lock: options.Lock = None,
+    as_json: options.Json = False,
 ) -> None:
     """Download the weights of modules into the cache, convert and verify them."""
     from mobilenet_hub.errors import WeightsError
@@ -94,12 +61,12 @@ def fetch_command(
         except WeightsError as error:
             if handles and len(handles) == 1:
                 raise
-            typer.echo(f"error: {error}", err=True)
+            print_error(str(error))
             failed += 1
     _print_entries("in the cache", entries, as_json=as_json)
     if failed:
-        typer.echo(f"{failed} could not be fetched", err=True)
-        raise typer.Exit(1)
+        print_note(f"{failed} could not be fetched")
+        raise typer.Exit(EXIT_ERROR)
 
 
 def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
@@ -112,19 +79,12 @@ def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
 
 
 def import_command(
-    file: Annotated[str, typer.Argument(help="A file, folder or archive with weights.")],
-    handle: _As = None,
-    ema: _Averages = None,
-    calibrate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Measure the statistics of folded batch norm on the photos in this folder, so "
-            "that the network can be trained further.",
-        ),
-    ] = None,
-    repin: _Repin = False,
-    as_json: _AsJson = False,
+    file: options.WeightsFile,
+    handle: options.As = None,
+    ema: options.Averages = None,
+    calibrate: options.Calibrate = None,
+    repin: options.Repin = False,
+    as_json: options.Json = False,
 ) -> None:
     """Read weights in any format, and keep them in the cache as those of a module."""
     from mobilenet_hub.conversion.importing import import_file
@@ -132,36 +92,30 @@ def import_command(
     result = import_file(file, handle=handle, use_ema=ema, photos=calibrate, repin=repin)
     if result.calibration is not None:
         for path, reason in result.calibration.failures:
-            typer.echo(f"skipped {path}: {reason}", err=True)
+            print_note(f"skipped {path}: {reason}")
     if result.folded:
-        typer.echo(
+        print_note(
             f"{result.folded} layers have batch norm folded into them: exact for inference; "
-            f"--calibrate DIR makes them fit for training",
-            err=True,
+            f"--calibrate DIR makes them fit for training"
         )
     _print_entries(f"now those of {result.module.handle}", [result.entry], as_json=as_json)
 
 
 def convert_command(
-    file: Annotated[str, typer.Argument(help="A file, folder or archive; or a module's handle.")],
-    to: Annotated[Format, typer.Option("--to", help="The format.", show_default=False)],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Where to.", show_default="the file's name, in this folder"
-        ),
-    ] = None,
-    handle: _As = None,
-    ema: _Averages = None,
+    file: options.WeightsOrHandle,
+    to: options.To,
+    output: options.WeightsOutput = None,
+    handle: options.As = None,
+    ema: options.Averages = None,
 ) -> None:
     """Write weights in another format."""
     from mobilenet_hub.conversion.importing import convert_file
 
-    path, _ = convert_file(file, to.value, output=output, handle=handle, use_ema=ema)
-    typer.echo(path)
+    path, _ = convert_file(file, to, output=output, handle=handle, use_ema=ema)
+    print_line(path)
 
 
-def cache_list_command(as_json: _AsJson = False) -> None:
+def cache_list_command(as_json: options.Json = False) -> None:
     """What is in the cache, where it came from, and its sha256."""
     from mobilenet_hub.weights.storage.cache import Cache
 
@@ -169,13 +123,13 @@ def cache_list_command(as_json: _AsJson = False) -> None:
     _print_entries(str(cache.directory), cache.entries(), as_json=as_json)
 
 
-def cache_verify_command(as_json: _AsJson = False) -> None:
+def cache_verify_command(as_json: options.Json = False) -> None:
     """Read everything in the cache and compare it with its sha256; exit code 1 if it differs."""
     from mobilenet_hub.weights.storage.cache import Cache
 
     problems = Cache().verify()
     if as_json:
-        print_json(problems)
+        print_json(problems, indent=True)
     else:
         print_table(
             f"{len(problems)} checkpoints",
@@ -183,14 +137,10 @@ def cache_verify_command(as_json: _AsJson = False) -> None:
             [[key, problem or "sound"] for key, problem in problems.items()],
         )
     if any(problems.values()):
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_ERROR)
 
 
-def cache_prune_command(
-    everything: Annotated[
-        bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
-    ] = False,
-) -> None:
+def cache_prune_command(everything: options.AllEntries = False) -> None:
     """Remove unfinished downloads, damaged entries, and what killed processes left behind."""
     from mobilenet_hub.weights.storage.cache import Cache
 
@@ -198,21 +148,21 @@ def cache_prune_command(
     if everything:
         for key in cache.verify():
             cache.remove(key)
-            typer.echo(key)
+            print_line(key)
     for path in cache.prune():
-        typer.echo(path)
+        print_line(path)
 
 
 def cache_path_command() -> None:
     """Where the cache is (MOBILENET_HUB_CACHE_DIR)."""
     from mobilenet_hub.weights.storage.cache import default_directory
 
-    typer.echo(default_directory())
+    print_line(default_directory())
 
 
 def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
     if as_json:
-        print_json([_facts(entry) for entry in entries])
+        print_json([_facts(entry) for entry in entries], indent=True)
         return
     digits = 12 if sys.stdout.isatty() else 64  # all of them would leave no room in a terminal
     print_table(

@@ -1,0 +1,378 @@
+"""Every argument and option of the commands: its name, the values it takes, its help.
+
+The commands' signatures name these and give the defaults. What a value means is explained where it
+is used: `images.Preprocessing`, `pipeline.processor.Settings`, `pipeline.sources.open`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import typer
+
+_SOURCES, _RESULTS, _RUN = "Sources", "Results", "Run"  # panels of the help of `embed`
+_ANY_WEIGHTS = "checkpoint, SavedModel, .keras, .h5, .safetensors, .tflite and more"
+
+
+class Size(NamedTuple):
+    """Of images, in pixels."""
+
+    height: int
+    width: int
+
+
+class Shard(NamedTuple):
+    """Which share of a job is done here, counted from 0, and how many there are."""
+
+    share: int
+    shares: int
+
+
+def _parse_size(text: str) -> Size:
+    """`128` or `97x131` (height x width)."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.lower())
+    size = match and Size(int(match[1]), int(match[2] or match[1]))
+    if not size or 0 in size:
+        raise typer.BadParameter(f"size must be like 128 or 97x131 pixels. Received: {text!r}")
+    return size
+
+
+def _parse_shard(text: str) -> Shard:
+    """`3/8`: the fourth of eight shares."""
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    shard = match and Shard(int(match[1]), int(match[2]))
+    if not shard or shard.share >= shard.shares:
+        raise typer.BadParameter(f"shard must be I/N with I from 0 to N-1. Received: {text!r}")
+    return shard
+
+
+# Which images.
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Images, folders, globs, lists of paths (.txt, .csv, .parquet), archives (.tar), "
+        "tables with images (.parquet, .arrow), URLs of these, or - for standard input.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="The images to look for: files, folders and all else that `embed` takes.",
+        show_default=False,
+    ),
+]
+AllFiles = Annotated[
+    bool,
+    typer.Option(
+        "--all-files",
+        help="Take every file of folders and archives, not only those named like images.",
+        rich_help_panel=_SOURCES,
+    ),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Enter linked folders.", rich_help_panel=_SOURCES)
+]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="What relative paths in lists are relative to; the current folder by default.",
+        rich_help_panel=_SOURCES,
+    ),
+]
+PathColumn = Annotated[
+    str | None, typer.Option(help="Column of paths in lists.", rich_help_panel=_SOURCES)
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="Column of images in tables.", rich_help_panel=_SOURCES)
+]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column of ids in both.", rich_help_panel=_SOURCES)
+]
+
+# How they become pixels.
+
+Crop = Annotated[
+    Literal["center", "slim", "none", "pad"],
+    typer.Option(
+        help="center: the central square, 87.5 % of the short side; slim: the central 87.5 % of "
+        "each side, squashed; none: everything, squashed; pad: everything, with borders."
+    ),
+]
+Resample = Annotated[
+    Literal["bilinear", "tf1"],
+    typer.Option(help="bilinear, or tf1: pixel for pixel what TF-Slim's evaluation did."),
+]
+InputSize = Annotated[
+    Size | None,
+    typer.Option(
+        "--size",
+        parser=_parse_size,
+        metavar="HEIGHT[xWIDTH]",
+        help="Input size, for modules that take any (MobileNet V1 from version 3 on).",
+        show_default="the module's own",
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="List pictures of more pixels as failed instead of decoding them.",
+        show_default="178956970",
+    ),
+]
+
+# What computes, and what of it is kept.
+
+Module = Annotated[
+    str,
+    typer.Option(
+        "--module", "-m", metavar="HANDLE_OR_PATH",
+        help="The network: a module's handle (`mobilenet-hub list` shows them all), or the path "
+        f"of weights of your own ({_ANY_WEIGHTS}).",
+    ),
+]  # fmt: skip
+Classifier = Annotated[
+    str,
+    typer.Option(
+        "--module", "-m", metavar="HANDLE_OR_PATH",
+        help="The network, one of task classification: a module's handle (`mobilenet-hub list "
+        f"'*classification*'`), or the path of weights of your own ({_ANY_WEIGHTS}).",
+    ),
+]  # fmt: skip
+IndexedModule = Annotated[
+    str | None,
+    typer.Option(
+        "--module", "-m", metavar="HANDLE_OR_PATH",
+        help="The network that made the embeddings, if it was weights of your own.",
+        show_default="as the index notes",
+    ),
+]  # fmt: skip
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=1001, help="Labels per image.")]
+Labels = Annotated[
+    int,
+    typer.Option(
+        min=0, max=1001, rich_help_panel=_RESULTS,
+        help="Add so many labels and scores; needs a module of task classification.",
+    ),
+]  # fmt: skip
+Normalize = Annotated[
+    Literal["none", "l2"],
+    typer.Option(help="l2: scale each vector to length 1.", rich_help_panel=_RESULTS),
+]
+DType = Annotated[
+    Literal["float32", "float16"],
+    typer.Option(help="Of the vectors on disk.", rich_help_panel=_RESULTS),
+]
+Dimensions = Annotated[
+    bool,
+    typer.Option(
+        "--dimensions", help="Add each picture's width and height.", rich_help_panel=_RESULTS
+    ),
+]
+ContentHash = Annotated[
+    bool,
+    typer.Option(
+        "--content-hash", rich_help_panel=_RESULTS,
+        help="Add the sha256 of each file, and tell by it, not by size and time, whether it "
+        "changed since the last run.",
+    ),
+]  # fmt: skip
+
+# Where results go, and how a run goes.
+
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="PATH", show_default=False,
+        help="A folder for a dataset of Parquet parts; or one file, by its suffix: .parquet, "
+        ".npy (and .ids.txt), .csv, .lance.",
+    ),
+]  # fmt: skip
+PartItems = Annotated[
+    int, typer.Option(min=1, help="Images in one part.", rich_help_panel=_RESULTS)
+]
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where to list the images that failed, as .jsonl or .parquet.",
+        show_default="OUT/_errors.jsonl, or NAME.errors.jsonl beside a file",
+        rich_help_panel=_RESULTS,
+    ),
+]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Begin anew instead of going on.", rich_help_panel=_RUN),
+]
+ShardOfJob = Annotated[
+    Shard | None,
+    typer.Option(
+        "--shard",
+        parser=_parse_shard,
+        metavar="I/N",
+        help="Do the I-th of N shares, I from 0 to N-1; all may write to one folder.",
+        show_default="0/1",
+        rich_help_panel=_RUN,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images read and decoded at once; with Ray, workers.",
+        show_default="one a core",
+        rich_help_panel=_RUN,
+    ),
+]
+Progress = Annotated[
+    Literal["auto", "bar", "json", "none"],
+    typer.Option(
+        help="auto: a bar on a terminal; json: a line a second on standard error.",
+        rich_help_panel=_RUN,
+    ),
+]
+Executor = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Who does the work: this process (local), or the workers of a Ray cluster.",
+        rich_help_panel=_RUN,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the Ray cluster; by default the one that is running, else one of this machine "
+        "alone.",
+        rich_help_panel=_RUN,
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if an image failed.")]
+JsonSummary = Annotated[
+    bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=_RUN)
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line, failures included.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+# Similar images.
+
+Dataset = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="What `embed` wrote.", show_default=False)
+]
+IndexFolder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The index's folder.", show_default="DATASET.index"),
+]
+Index = Annotated[
+    Path, typer.Option("--index", "-i", help="What `index` wrote.", show_default=False)
+]
+Count = Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")]
+Threshold = Annotated[
+    float,
+    typer.Option("--threshold", "-t", min=0.0, max=1.0, help="Least similarity (cosine)."),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page of pictures to look at.")
+]
+HtmlRoot = Annotated[
+    str | None,
+    typer.Option("--root", metavar="FOLDER", help="For --html: what relative ids are relative to."),
+]
+
+# Modules and their weights.
+
+Pattern = Annotated[
+    str | None, typer.Argument(help="Show handles that match this glob, e.g. '*v2_100*'.")
+]
+AllVersions = Annotated[
+    bool, typer.Option("--all-versions", help="Every version, not only the newest.")
+]
+Here = Annotated[
+    bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
+]
+Handle = Annotated[
+    str, typer.Argument(help="A module's handle, with or without its version.", show_default=False)
+]
+Handles = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="HANDLE",
+        help="The modules whose weights are wanted, with or without their version.",
+        show_default=False,
+    ),
+]
+AllModules = Annotated[
+    bool, typer.Option("--all", help="Every module of the catalogue (38 checkpoints).")
+]
+Force = Annotated[bool, typer.Option("--force", help="Fetch again what is in the cache.")]
+Repin = Annotated[
+    bool,
+    typer.Option("--repin", help="Accept other weights than those that are pinned; pin these."),
+]
+Lock = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Pin what is fetched in this file, made if need be.",
+        show_default="mobilenet-hub.lock in or above this folder, if there is one",
+    ),
+]
+WeightsFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help=f"A file, folder or archive with weights: {_ANY_WEIGHTS}.",
+        show_default=False,
+    ),
+]
+WeightsOrHandle = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE_OR_HANDLE",
+        help=f"A file, folder or archive with weights ({_ANY_WEIGHTS}); or a module's handle.",
+        show_default=False,
+    ),
+]
+As = Annotated[
+    str | None,
+    typer.Option("--as", metavar="HANDLE", help="The module, where the file does not say which."),
+]
+Averages = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help="Take the exponential moving averages that a checkpoint has of its variables.",
+        show_default="for V2, not for V1",
+    ),
+]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Measure the statistics of folded batch norm on the photos in this folder, so that "
+        "the network can be trained further.",
+    ),
+]
+To = Annotated[
+    Literal["safetensors", "keras", "npz"],
+    typer.Option("--to", help="The format to write.", show_default=False),
+]
+WeightsOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o",
+        help="The file to write.",
+        show_default="the source's name with the format's suffix, in this folder",
+    ),
+]  # fmt: skip
+AllEntries = Annotated[
+    bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
+]

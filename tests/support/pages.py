@@ -1,0 +1,33 @@
+"""Reading the pages that are written."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from PIL import Image
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.images: list[Image.Image] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(Path(path).read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        assert not any(name.startswith("on") for name in values)
+        if tag == "img":
+            data = re.fullmatch(r"data:image/jpeg;base64,(.+)", values["src"])
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+
+    def handle_data(self, data):
+        self.text += data
