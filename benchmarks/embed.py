@@ -36,7 +36,7 @@ from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.parallel import chunked, ordered_map
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.items import FileItem
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

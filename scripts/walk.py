@@ -66,7 +66,7 @@ def embed_to(output: Path, photos: Path, module: Any) -> None:
         from mobilenet_hub.pipeline.sources import open_sources
     except ImportError:
         from mobilenet_hub.pipeline.processor import Settings
-        from mobilenet_hub.pipeline.sources.open import open_sources
+        from mobilenet_hub.pipeline.sources.resolve import open_sources
     embed_to(output, open_sources(photos), module, Settings())
 
 

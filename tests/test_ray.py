@@ -14,7 +14,7 @@ from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.ray import Embedder, make_runner
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 

@@ -7,7 +7,11 @@ memory is bounded by the largest read that the caller asks for.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol, cast
@@ -171,6 +175,51 @@ class TarReader:
         if not _checksum_fits(header):
             raise TarError("a tar header with a right checksum", header[:40])
         return header
+
+
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins so is one that `decompressed` knows."""
+    return head.startswith((_GZIP, _BZIP2, _XZ, _ZSTD))
+
+
+def decompressed(stream: BinaryIO, head: bytes) -> Readable:
+    """What a file holds: gzip, bzip2, xz and Zstandard are unpacked while it is read.
+
+    Args:
+        stream: at its beginning.
+        head: at least its first 6 bytes.
+
+    Returns:
+        `stream` itself if it is not compressed; else something that can only be read on, and
+        raises a TarError where it is damaged.
+    """
+    if head.startswith(_GZIP):
+        return _Decompressed(gzip.GzipFile(fileobj=stream, mode="rb"))
+    if head.startswith(_BZIP2):
+        return _Decompressed(bz2.BZ2File(stream))
+    if head.startswith(_XZ):
+        return _Decompressed(lzma.LZMAFile(stream))
+    if head.startswith(_ZSTD):
+        import pyarrow
+
+        return _Decompressed(pyarrow.CompressedInputStream(pyarrow.PythonFile(stream), "zstd"))
+    return stream
+
+
+class _Decompressed:
+    def __init__(self, codec: Readable) -> None:
+        self._codec = codec
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._codec.read(size)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None) is not None:  # the stream below failed
+                raise
+            raise TarError("a whole compressed archive", error) from error
 
 
 def is_tar(head: bytes) -> bool:

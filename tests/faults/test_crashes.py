@@ -20,7 +20,7 @@ from mobilenet_hub.pipeline import job
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.results import Block, Row
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from pictures import SMALL, write_pictures
 
 FEATURES = 256

@@ -31,7 +31,7 @@ from mobilenet_hub.pipeline import embed
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from pictures import SIZE, SMALL, encoded, picture, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]

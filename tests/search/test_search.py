@@ -20,7 +20,7 @@ from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.items import path_id
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.search import duplicates, find_duplicates
 from mobilenet_hub.search.sheet import Picture, path_of, write_sheet
 from pages import Page

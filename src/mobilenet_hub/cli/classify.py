@@ -43,7 +43,7 @@ def classify_command(
     """
     from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.pipeline import api
-    from mobilenet_hub.pipeline.sources.open import open_words
+    from mobilenet_hub.pipeline.sources.resolve import open_words
 
     source = open_words(paths)
     items = source.items()

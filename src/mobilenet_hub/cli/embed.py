@@ -62,7 +62,8 @@ def embed_command(
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.pipeline.processor import Settings
     from mobilenet_hub.pipeline.progress import make_progress
-    from mobilenet_hub.pipeline.sources.open import SourceOptions, open_words
+    from mobilenet_hub.pipeline.sources.resolve import open_words
+    from mobilenet_hub.pipeline.sources.source import SourceOptions
 
     share = shard or options.Shard(0, 1)
     _refuse_own_source(paths, output)

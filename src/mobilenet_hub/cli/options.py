@@ -1,7 +1,7 @@
 """Every argument and option of the commands: its name, the values it takes, its help.
 
 The commands' signatures name these and give the defaults. What a value means is explained where it
-is used: `images.Preprocessing`, `pipeline.processor.Settings`, `pipeline.sources.open`.
+is used: `images.Preprocessing`, `pipeline.processor.Settings`, `pipeline.sources.source`.
 """
 
 from __future__ import annotations

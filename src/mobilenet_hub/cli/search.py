@@ -38,7 +38,7 @@ def search_command(
     strict: options.Strict = False,
 ) -> None:
     """Find the images most like others, by the cosine of their embeddings."""
-    from mobilenet_hub.pipeline.sources.open import open_words
+    from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.search.index import Index
     from mobilenet_hub.search.sheet import Picture, write_sheet
 

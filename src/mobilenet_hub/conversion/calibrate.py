@@ -20,7 +20,8 @@ from mobilenet_hub.graph import build_graph
 from mobilenet_hub.images import MAX_PIXELS, Preprocessing
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.networks import Layer
-from mobilenet_hub.pipeline.sources.open import SourceLike, open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.sources.source import SourceLike
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.unfold import folded_layers, unfold

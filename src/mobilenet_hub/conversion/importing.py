@@ -19,7 +19,7 @@ from mobilenet_hub.weights.unfold import folded_layers
 
 if TYPE_CHECKING:
     from mobilenet_hub.conversion.calibrate import Calibration
-    from mobilenet_hub.pipeline.sources.open import SourceLike
+    from mobilenet_hub.pipeline.sources.source import SourceLike
 
 Format = Literal["safetensors", "keras", "npz"]
 

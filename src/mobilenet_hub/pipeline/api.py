@@ -13,7 +13,8 @@ from mobilenet_hub.pipeline.processor import Normalize, Processor, Settings
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure
 from mobilenet_hub.pipeline.results import Failed
 from mobilenet_hub.pipeline.sources.items import Item
-from mobilenet_hub.pipeline.sources.open import SourceLike, SourceOptions, open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.sources.source import SourceLike, SourceOptions
 
 EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"

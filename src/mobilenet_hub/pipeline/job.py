@@ -24,7 +24,7 @@ from mobilenet_hub.pipeline.processor import Processor, Settings
 from mobilenet_hub.pipeline.progress import Counts, Progress
 from mobilenet_hub.pipeline.results import Failed
 from mobilenet_hub.pipeline.sources.items import Item
-from mobilenet_hub.pipeline.sources.open import Source
+from mobilenet_hub.pipeline.sources.source import Source
 from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.weights.canonical import fingerprint
 

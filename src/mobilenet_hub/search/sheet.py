@@ -20,7 +20,8 @@ from mobilenet_hub.files import write_atomically
 from mobilenet_hub.images import MAX_PIXELS, decode
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.pipeline.sources.items import FileItem, Item, path_id
-from mobilenet_hub.pipeline.sources.open import SourceOptions, open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.sources.source import SourceOptions
 
 THUMBNAIL = 176  # pixels on the longer side
 

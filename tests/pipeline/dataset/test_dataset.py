@@ -23,7 +23,7 @@ from mobilenet_hub.pipeline.dataset import manifest
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.sources.open import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 FILES = ["out", "out.parquet", "out.csv", "out.npy", "out.lance"]

@@ -182,6 +182,11 @@ def refuse_size(size: int, max_bytes: int) -> None:
         raise ItemError("read", f"{size:,} bytes, more than the limit of {max_bytes:,}")
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in words, without the path that is named beside it."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 _READS_AS_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
 _PLAIN = re.compile(r"[ -\[\]-~]*")  # ASCII without control characters and backslash
 

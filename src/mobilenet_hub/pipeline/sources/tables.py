@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from mobilenet_hub.errors import SourceError
-from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, Item, path_id
-from mobilenet_hub.pipeline.sources.lists import (
+from mobilenet_hub.pipeline.sources.columns import (
     ID_COLUMNS,
+    IMAGE_COLUMNS,
     find_column,
     find_columns,
-    named_item,
-    open_csv,
 )
-from mobilenet_hub.pipeline.sources.open import Source, SourceOptions
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, Item, path_id
+from mobilenet_hub.pipeline.sources.lists import named_item
+from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions
 
-# Names that people give to a column of images, most telling first.
-IMAGE_COLUMNS = (
-    "image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", "data", "content",
-)  # fmt: skip
 _IMAGE_ROWS = 16  # read at once; photos may be large
 _PATH_ROWS = 4096
 
-Opener = Callable[[], AbstractContextManager[Any]]
 
-
-def open_table(path: str, options: SourceOptions) -> Source:
-    """A local table, by its suffix."""
-    if path.lower().endswith((".csv", ".tsv")):
-        return open_csv(path, options)
-    return open_columns(lambda: Path(path).open("rb"), path, options)
-
-
-def open_columns(opener: Opener, name: str, options: SourceOptions) -> Source:
+def open_table(file: File, options: SourceOptions) -> Source:
     """A Parquet file, an Arrow IPC file or an Arrow stream.
-
-    Args:
-        opener: opens the file for reading, at its beginning, seekable.
-        name: of the table.
-        options: which columns to read.
 
     Raises:
         SourceError: not such a table, or without a column of images or paths.
@@ -49,28 +29,28 @@ def open_columns(opener: Opener, name: str, options: SourceOptions) -> Source:
     import pyarrow
 
     try:
-        with opener() as file:
-            _find(_Table(file).schema, name, options)
+        with file.open() as stream:
+            _find(_Table(stream).schema, file.name, options)
     except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"not a readable table: {error}. Received: {name!r}") from error
+        raise SourceError(f"not a readable table: {error}. Received: {file.name!r}") from error
 
     def items() -> Iterator[Item]:
         row = 0
         try:
-            with opener() as file:
-                table = _Table(file)
-                wanted = _find(table.schema, name, options)
+            with file.open() as stream:
+                table = _Table(stream)
+                wanted = _find(table.schema, file.name, options)
                 rows = _IMAGE_ROWS if wanted.is_image else _PATH_ROWS
                 for batch in table.batches(wanted.columns, rows):
                     for values in zip(*(column.to_pylist() for column in batch), strict=True):
-                        yield wanted.item(values, name, row, options)
+                        yield wanted.item(values, file.name, row, options)
                         row += 1
         except (pyarrow.ArrowException, OSError) as error:
-            yield BrokenItem(path_id(name), name, "list", f"after row {row}: {error}")
+            yield BrokenItem(path_id(file.name), file.name, "list", f"after row {row}: {error}")
 
     def count() -> int | None:
-        with opener() as file:
-            return _Table(file).count()
+        with file.open() as stream:
+            return _Table(stream).count()
 
     return Source(items, count)
 
@@ -142,12 +122,12 @@ class _Wanted:
         elif path and self.is_image:
             identity = f"{path_id(table)}#{path_id(path)}"
         if value is None and path is not None:
-            return named_item(path, identity, options)
+            return named_item(path, identity, options, table)
         if value is None:
             return BrokenItem(identity, where, "read", "an empty cell")
         if self.is_image:
             return BytesItem(identity, where, value)
-        return named_item(value, None if identity == where else identity, options)
+        return named_item(value, None if identity == where else identity, options, table)
 
 
 def _find(schema: Any, name: str, options: SourceOptions) -> _Wanted:

@@ -8,19 +8,17 @@ else (links, devices, directories) is stepped over.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import re
 import tempfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from mobilenet_hub.errors import TarError, WeightsError
-from mobilenet_hub.tar import TarReader
+from mobilenet_hub.tar import TarReader, decompressed
 from mobilenet_hub.weights.readers.base import Reading, damaged, open_file
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
@@ -208,18 +206,17 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._path = path
-        magic = file.read(2)
+        head = file.read(6)
         file.seek(0)
-        zipped = magic == b"\x1f\x8b"
-        self._source = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb")) if zipped else file
+        self._source = decompressed(file, head)
         self._left = MAX_UNPACKED_BYTES
 
     def read(self, size: int, /) -> bytes:
         """Up to so many bytes."""
         try:
             data = self._source.read(size)
-        except (OSError, EOFError, zlib.error) as error:
-            raise damaged(str(self._path), "a whole .tgz or .tar", error) from error
+        except OSError as error:
+            raise WeightsError(f"{self._path} cannot be read: {error}") from error
         self._left -= len(data)
         if self._left < 0:
             raise _too_large(self._path, "more")

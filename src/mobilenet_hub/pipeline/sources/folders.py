@@ -1,0 +1,82 @@
+"""Folders on this machine, searched to any depth, and globs."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+
+from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id
+from mobilenet_hub.pipeline.sources.source import IMAGE_SUFFIXES, Source, SourceOptions
+
+
+def open_folder(folder: str, options: SourceOptions) -> Source:
+    """The images of a folder and all below it, by the bytes of their names."""
+    return Source(
+        lambda: _walk(folder, options),
+        lambda: sum(1 for _ in _walk(folder, options)),
+        distinct=True,
+    )
+
+
+def glob_paths(pattern: str) -> list[str]:
+    """What a glob matches, by the bytes of the names."""
+    found = glob.glob(pattern, recursive=True, include_hidden=True)  # noqa: PTH207 - as the shell
+    return sorted(found, key=os.fsencode)
+
+
+def _walk(root: str, options: SourceOptions) -> Iterator[Item]:
+    seen: set[tuple[int, int]] = set()  # device and inode of the folders entered through links
+    open_folders = [iter((f"{root}/",))]  # names still to come, of the folder and those above it
+    prefixes = [""]
+    while open_folders:
+        name = next(open_folders[-1], None)
+        if name is None:
+            open_folders.pop()
+            prefixes.pop()
+        elif not name.endswith("/"):
+            yield FileItem(prefixes[-1] + name)
+        else:
+            folder = prefixes[-1] + name[:-1]
+            try:
+                if options.follow_links and _entered(folder, seen):
+                    continue
+                open_folders.append(iter(_names(folder, options)))
+            except OSError as error:
+                yield BrokenItem(path_id(folder), folder, "list", error.strerror or str(error))
+            else:
+                prefixes.append(_prefix(folder))
+
+
+def _entered(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was searched already, by this path or another; from now on it was."""
+    status = os.stat(folder)  # noqa: PTH116 - may hold any bytes
+    key = (status.st_dev, status.st_ino)
+    if key in seen:
+        return True
+    seen.add(key)
+    return False
+
+
+def _names(folder: str, options: SourceOptions) -> list[str]:
+    """Sorted names in a folder, those of folders with `/` at the end.
+
+    (Names only: a million directory entries would fill memory.)
+    """
+    with os.scandir(folder) as entries:
+        names = [
+            f"{entry.name}/" if entry.is_dir(follow_symlinks=options.follow_links) else entry.name
+            for entry in entries
+            if options.all_files
+            or entry.name.lower().endswith(IMAGE_SUFFIXES)
+            or entry.is_dir(follow_symlinks=options.follow_links)
+        ]
+    names.sort(key=os.fsencode)
+    return names
+
+
+def _prefix(folder: str) -> str:
+    """What to put before the names in a folder."""
+    if folder == ".":
+        return ""
+    return folder if folder.endswith(os.sep) else folder + os.sep

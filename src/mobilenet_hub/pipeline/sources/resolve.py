@@ -1,0 +1,151 @@
+"""What a user names becomes a stream of items.
+
+`open_sources` looks at each word once and says what it is: a folder, a glob, a URL, standard input,
+or a file, which `readers` knows by its name. All readers are lazy, in an order that depends on
+nothing but names, and turn what they cannot read into an item that fails, so that nothing is lost
+without a word.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+from mobilenet_hub.errors import SourceError
+from mobilenet_hub.images.limits import Data
+from mobilenet_hub.pipeline.sources import folders, readers, remote
+from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem, Item, path_id
+from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOptions, local_file
+
+
+def open_sources(source: SourceLike, options: SourceOptions | None = None) -> Source:
+    """What a user named, as one source.
+
+    Args:
+        source: one of, or several of: a folder (searched to any depth for files named like
+            images); an image file; a glob; a list of paths (`.txt`, or `.csv`, `.parquet` with a
+            path column); a tar archive; a table with an image column (`.parquet`, `.arrow`); `-`
+            for standard input (paths, one a line or NUL-separated; a tar archive; or one image);
+            an URL of any of these. In Python also `(id, bytes)` pairs and items.
+        options: how to read them.
+
+    Raises:
+        SourceError: a word that names nothing. Files named inside lists or iterables that do not
+            exist become failures instead.
+    """
+    options = options or SourceOptions()
+    if isinstance(source, (str, PathLike)):
+        return _open_word(os.fspath(source), options)
+    if isinstance(source, (bytes, bytearray)):
+        raise SourceError("bytes need an id: pass [(id, bytes)]. Received: bytes")
+    if not isinstance(source, Sequence):
+        return Source(lambda: _each(source, options), lambda: None)
+    return Source(lambda: _each(source, options), lambda: _count_each(source, options))
+
+
+def open_words(words: Sequence[str], options: SourceOptions | None = None) -> Source:
+    """What a command line names: every word must name something.
+
+    Raises:
+        SourceError: one does not.
+    """
+    sources = [_open_word(word, options or SourceOptions()) for word in words]
+    if len(sources) == 1:
+        return sources[0]
+
+    def items() -> Iterator[Item]:
+        for source in sources:
+            yield from source.items()
+
+    return Source(
+        items,
+        lambda: _total(source.count() for source in sources),
+    )
+
+
+def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
+    """Items of the elements of an iterable; what does not exist fails when it is read."""
+    for value in values:
+        if isinstance(value, (str, PathLike)):
+            word = os.fspath(value)
+            try:
+                source = _open_word(word, options)
+            except SourceError:
+                yield FileItem(word)
+            else:
+                yield from source.items()
+        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Data):
+            name = str(value[0])
+            yield BytesItem(path_id(name), name, bytes(value[1]))
+        elif hasattr(value, "id") and hasattr(value, "read"):
+            yield value
+        else:
+            raise SourceError(
+                "a source is made of paths, (id, bytes) pairs and items. "
+                f"Received: {type(value).__name__}"
+            )
+
+
+def _count_each(values: Sequence[Any], options: SourceOptions) -> int | None:
+    def counts() -> Iterator[int | None]:
+        for value in values:
+            if isinstance(value, (str, PathLike)):
+                try:
+                    yield _open_word(os.fspath(value), options).count()
+                except SourceError:
+                    yield 1
+            else:
+                yield 1
+
+    return _total(counts())
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _open_word(word: str, options: SourceOptions) -> Source:
+    if word == "-":
+        return readers.open_stream(cast(io.BufferedReader, sys.stdin.buffer), "stdin", options)
+    if "://" in word:
+        return remote.open_url(word, options)
+    if os.path.isdir(word):  # noqa: PTH112 - this runs for each of a million listed paths
+        return folders.open_folder(_tidy(word), options)
+    if os.path.lexists(word):
+        return _open_file(_tidy(word), options)
+    if glob.has_magic(word):
+        return _open_glob(word, options)
+    raise SourceError(f"no such file or folder, and not a glob. Received: {word!r}")
+
+
+def _open_file(path: str, options: SourceOptions) -> Source:
+    """A local file: an image, or by its name a list, archive or table."""
+    reader = readers.reader_for(path)
+    if reader is not None:
+        return reader(local_file(path), options)
+    return Source(lambda: iter((FileItem(path),)), lambda: 1, distinct=True)
+
+
+def _open_glob(pattern: str, options: SourceOptions) -> Source:
+    if not folders.glob_paths(pattern):
+        raise SourceError(f"nothing matches the pattern. Received: {pattern!r}")
+    return Source(
+        lambda: _each(folders.glob_paths(pattern), options),
+        lambda: _count_each(folders.glob_paths(pattern), options),
+    )
+
+
+def _tidy(path: str) -> str:
+    """`./photos//` is `photos`; `..` stays, it may mean something after a symbolic link."""
+    return str(Path(path))

@@ -1,0 +1,81 @@
+"""What a source is, and how sources are read; the words that every reader shares."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mobilenet_hub.pipeline.sources.items import Item
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+)  # fmt: skip
+LIST_SUFFIXES = (".txt", ".lst", ".list")
+CSV_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+SourceLike = str | PathLike[str] | Iterable[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How sources are read.
+
+    Attributes:
+        all_files: take every file of a folder or archive, not only those named like images.
+        follow_links: enter folders that are symbolic links.
+        root: folder that relative paths in lists are relative to; the current one by default.
+        path_column: of tables that name files; found by its name where None.
+        image_column: of tables that hold images; found by its name or type where None.
+        id_column: of tables; found by its name where None, else the path or row number.
+    """
+
+    all_files: bool = False
+    follow_links: bool = False
+    root: str | None = None
+    path_column: str | None = None
+    image_column: str | None = None
+    id_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Items, as many times as they are asked for (standard input: once).
+
+    Attributes:
+        items: starts a pass over the items.
+        count: how many there are, or None where only a full pass could tell; may take a while.
+        distinct: whether no id can come twice.
+    """
+
+    items: Callable[[], Iterator[Item]]
+    count: Callable[[], int | None]
+    distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file out of which a reader makes items, wherever it lies.
+
+    Attributes:
+        name: its path or URL.
+        open: opens it at its beginning, as often as it is called (standard input: once). Whatever
+            goes wrong while it is read is an `OSError`.
+        local: whether `name` is the path of a file on this machine, so that parts of it can be
+            read later and in any order.
+    """
+
+    name: str
+    open: Callable[[], io.BufferedReader]
+    local: bool = False
+
+
+def local_file(path: str) -> File:
+    """A file on this machine."""
+    return File(path, lambda: Path(path).open("rb"), local=True)

@@ -1,0 +1,69 @@
+"""Lists of paths, as text and as comma-separated tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mobilenet_hub.pipeline.sources.items import BrokenItem
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from pictures import encoded, write_pictures
+from source_support import LIMIT, contents, ids
+
+
+def test_a_listed_file_that_is_not_there_fails_for_itself(here):
+    (here / "list.txt").write_text("nowhere.jpg\n")
+    (item,) = open_sources("list.txt").items()
+    with pytest.raises(FileNotFoundError):
+        item.read(LIMIT)
+    (item,) = open_sources(["nowhere.jpg"]).items()
+    with pytest.raises(FileNotFoundError):
+        item.read(LIMIT)
+
+
+@pytest.mark.parametrize(
+    "text", [b"a.jpg\nb c.jpg\n", b"a.jpg\r\n\r\nb c.jpg", b"a.jpg\0b c.jpg\0"]
+)
+def test_a_text_file_lists_paths(here, text):
+    (here / "list.txt").write_bytes(text)
+    assert ids("list.txt") == ["a.jpg", "b c.jpg"]
+    assert open_sources("list.txt").count() == 2
+
+
+def test_a_list_separated_by_nul_may_name_paths_with_line_breaks_and_any_bytes(here):
+    name = os.fsdecode(b"line\nbreak \xff.jpg")
+    (here / name).write_bytes(b"pixels")
+    (here / "list.txt").write_bytes(os.fsencode(name) + b"\0")
+    assert contents("list.txt") == {r"line\x0abreak \xff.jpg": b"pixels"}
+
+
+def test_a_binary_file_named_like_a_list_is_a_failure_not_a_flood(here):
+    (here / "list.txt").write_bytes(b"x" * 10_000_000)
+    (item,) = open_sources("list.txt").items()
+    assert isinstance(item, BrokenItem)
+    assert "not a list of paths" in item.reason
+
+
+def test_tables_list_paths_and_ids(here):
+    with (here / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["id", "label", "file_name"], ["x", "cat", "a.jpg"], ["y", "", ""]]
+        )
+    pq.write_table(pa.table({"Path": ["a.jpg", None]}), here / "list.parquet")
+    items = list(open_sources("list.csv").items())
+    assert [(item.id, item.path) for item in items] == [("x", "a.jpg"), ("list.csv#3", "list.csv")]
+    items = list(open_sources("list.parquet").items())
+    assert [item.id for item in items] == ["a.jpg", "list.parquet#1"]
+    assert ids("list.csv", path_column="label", id_column="file_name")[0] == "a.jpg"
+    assert open_sources("list.csv").count() == 2
+
+
+def test_paths_in_lists_may_be_relative_to_another_folder(here):
+    write_pictures(here / "photos", 1)
+    (here / "list.txt").write_text("0000.jpg\n")
+    root = str(here / "photos")
+    assert contents("list.txt", root=root) == {f"{root}/0000.jpg": encoded(0)}
