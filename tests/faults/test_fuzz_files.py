@@ -25,7 +25,6 @@ from mobilenet_hub.networks import network
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.readers import read
-from mobilenet_hub.weights.readers.npz import write_npz
 from mobilenet_hub.weights.storage import lockfile
 from mobilenet_hub.weights.storage.cache import Cache
 
@@ -64,9 +63,9 @@ def keras_bytes():
 
 
 def npz_bytes():
-    with tempfile.TemporaryDirectory() as folder:
-        write_npz(Path(folder) / "a.npz", TENSORS, {"source": "here"})
-        return (Path(folder) / "a.npz").read_bytes()
+    buffer = io.BytesIO()
+    np.savez(buffer, **TENSORS, __metadata__=np.array(json.dumps({"source": "here"})))
+    return buffer.getvalue()
 
 
 def hugging_face_bytes():

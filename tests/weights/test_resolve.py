@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 import mobilenet_hub as hub
@@ -12,7 +13,6 @@ from mobilenet_hub.errors import AmbiguousModuleError, InputTypeError, WeightsEr
 from mobilenet_hub.weights import canonical, identify
 from mobilenet_hub.weights.bundled import EMBEDDED
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.readers.npz import write_npz
 from mobilenet_hub.weights.resolve import module_of, resolve
 from mobilenet_hub.weights.storage import store
 
@@ -120,7 +120,7 @@ def test_a_load_checks_and_identifies_its_weights_once(tmp_path, counts):
     weights = random_weights(INFO.network)
     name = "mobilenet_v1_0.25_128"
     weights.save(tmp_path / f"{name}.safetensors")
-    write_npz(tmp_path / f"{name}.npz", weights.tensors, {})
+    np.savez(tmp_path / f"{name}.npz", **weights.tensors)
     store.keep(weights, INFO)
     loads = {
         "a file": lambda: hub.Module(tmp_path / f"{name}.safetensors"),

@@ -362,7 +362,7 @@ Calibrate = Annotated[
     ),
 ]
 To = Annotated[
-    Literal["safetensors", "keras", "npz"],
+    Literal["safetensors", "keras"],
     typer.Option("--to", help="The format to write.", show_default=False),
 ]
 WeightsOutput = Annotated[

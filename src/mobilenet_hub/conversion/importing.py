@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.conversion.calibrate import Calibration
     from mobilenet_hub.pipeline.sources.source import SourceLike
 
-Format = Literal["safetensors", "keras", "npz"]
+Format = Literal["safetensors", "keras"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ def convert_file(
 
     Args:
         source: a file, folder, archive or checkpoint; or a module's handle.
-        to: `safetensors` (this library's own, TF-Slim names), `npz` (the same arrays), or `keras`
-            (a Keras 3 model, extra `[keras]`).
+        to: `safetensors` (this library's own, TF-Slim names), or `keras` (a Keras 3 model, extra
+            `[keras]`).
         output: where to; by default the source's name with the format's suffix, in the current
             folder.
         handle: the module they are the weights of, where the file does not say.
@@ -125,10 +125,6 @@ def convert_file(
         )
     if to == "safetensors":
         weights.save(path)
-    elif to == "npz":
-        from mobilenet_hub.weights.readers.npz import write_npz
-
-        write_npz(path, weights.tensors, weights.metadata)
     else:
         _write_keras(path, weights, handle)
     return path, weights

@@ -82,7 +82,7 @@ def test_a_saved_model_is_read_from_its_folder_and_from_an_archive(tmp_path, kin
         tar.add(tmp_path / "module", ".")
     reading = read_archive(tmp_path / "module.tar.gz")
     assert reading.format == kind
-    assert reading.source == str(tmp_path / "module.tar.gz")
+    assert reading.files == (tmp_path / "module.tar.gz",)
     assert_equal(reading.tensors, tensors)
 
 

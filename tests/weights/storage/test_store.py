@@ -301,13 +301,12 @@ def test_folders_are_looked_into(tmp_path):
         readers.read(folder)
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
-def test_what_is_converted_is_read_again_with_its_provenance(tmp_path, suffix):
+def test_what_is_converted_is_read_again_with_its_provenance(tmp_path):
     from mobilenet_hub.conversion.importing import convert_file
 
     source = tmp_path / "a.safetensors"
     weights_of(INFO).save(source)
-    path, _ = convert_file(source, suffix, output=tmp_path / f"b.{suffix}")
+    path, _ = convert_file(source, "safetensors", output=tmp_path / "b.safetensors")
     again = readers.read(path)
     assert equal(again, weights_of(INFO))
     assert again.metadata["handle"] == INFO.handle

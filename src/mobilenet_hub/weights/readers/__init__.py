@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
 
@@ -24,34 +24,105 @@ if TYPE_CHECKING:
 # Recorded in every converted file; raised when a reader's result changes.
 CONVERTER_VERSION = "1"
 
-FORMATS = (
-    "safetensors (of this library, or of transformers' google/mobilenet_v*), Keras .h5, "
-    ".weights.h5 and .keras, TensorFlow checkpoints, SavedModels and TF1 hub modules (folders, or "
-    "packed as .tgz), frozen graphs .pb, float .tflite, TensorFlow.js model.json, .npz"
-)
 _HEAD = 1024
-_PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # by protocol
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """What was read, before it is known what it is the weights of.
+class Look:
+    """What a file looks like, before it is read.
 
     Attributes:
-        reading: the tensors.
-        files: what was read.
-        metadata: that the file itself carried.
-        image_size: in pixels, where the file tells it.
-        names: in it, that may tell a size as well.
+        path: of the file.
+        head, tail: its first kilobyte and its last 8 bytes.
+        size: in bytes.
+        members: names in it, if it is a zip archive.
     """
 
-    reading: Reading
-    files: tuple[Path, ...]
-    metadata: dict[str, str] = field(default_factory=dict)
-    image_size: int | None = None
-    names: tuple[str, ...] = ()
+    path: Path
+    head: bytes
+    tail: bytes
+    size: int
+    members: tuple[str, ...] = ()
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether it begins as a zip archive does."""
+        return self.head.startswith(b"PK\x03\x04")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that can be read.
+
+    Attributes:
+        name: for people.
+        fits: whether a file looks like one.
+        reader: the function that reads it, below this package: (path, use_ema) -> Reading.
+    """
+
+    name: str
+    fits: Callable[[Look], bool]
+    reader: str
+
+    def read(self, path: Path, use_ema: bool | None) -> Reading:
+        """Read a file with the reader, which is imported now."""
+        module, _, function = self.reader.rpartition(".")
+        reading: Reading = getattr(import_module(f"{__name__}.{module}"), function)(path, use_ema)
+        return reading
+
+
+# The first that fits is taken.
+FORMATS = (
+    Format(
+        "safetensors (of this library, or of transformers' google/mobilenet_v*)",
+        lambda f: f.head[8:9] == b"{" and int.from_bytes(f.head[:8], "little") < 1 << 30,
+        "safetensors.read_safetensors",
+    ),
+    Format(
+        "Keras .h5 and .weights.h5",
+        lambda f: f.head.startswith(b"\x89HDF\r\n\x1a\n"),
+        "keras.files.read_keras",
+    ),
+    Format(
+        ".npz",
+        lambda f: bool(f.members) and all(name.endswith(".npy") for name in f.members),
+        "npz.read_npz",
+    ),
+    Format(".keras", lambda f: f.is_zip, "keras.files.read_keras"),
+    Format(
+        "TensorFlow checkpoints",
+        # LevelDB's magic number ends an index: table/format.h.
+        lambda f: f.tail == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb" or ".data-0" in f.path.name,
+        "tensorflow.tensor_bundle.read_checkpoint",
+    ),
+    Format(
+        "SavedModels and TF1 hub modules (folders",
+        lambda f: f.path.name == "saved_model.pb",
+        "tensorflow.saved_model.read_saved_model",
+    ),
+    Format(
+        "or packed as .tgz)",
+        lambda f: f.head.startswith(b"\x1f\x8b") or f.head[257:262] == b"ustar",
+        "archive.read_archive",
+    ),
+    Format("float .tflite", lambda f: f.head[4:8] == b"TFL3", "tensorflow.tflite.read_tflite"),
+    Format(
+        "TensorFlow.js model.json",
+        lambda f: f.head.lstrip()[:1] == b"{",
+        "keras.tensorflow_js.read_tensorflow_js",
+    ),
+    Format(
+        "frozen graphs .pb",
+        lambda f: f.head[:1] == b"\x0a",  # a GraphDef begins with its first node
+        "tensorflow.graph_def.read_frozen_graph",
+    ),
+)
+# Files in a folder that are weights, most wanted kind first.
+_IN_FOLDERS = (
+    ("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",), (".tflite",),
+    (".tgz", ".tar.gz", ".tar"), (".npz",),
+)  # fmt: skip
+_PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
 
 
 def read(
@@ -107,9 +178,8 @@ def _identified(
     from mobilenet_hub.weights.canonical import from_tensors
     from mobilenet_hub.weights.identify import possible_modules
 
-    source = _read(path, use_ema)
-    reading = source.reading
-    averages = reading.moving_averages or source.metadata.get("moving_averages") == "used"
+    reading = _reading(path, use_ema)
+    averages = reading.moving_averages or reading.metadata.get("moving_averages") == "used"
     if use_ema is not None and use_ema != averages:
         which = "exponential moving averages" if use_ema else "variables that are no averages"
         raise WeightsError(
@@ -118,17 +188,16 @@ def _identified(
         )
     metadata = {
         "source": f"{path.name} ({reading.format})",
-        "source_sha256": _digest(source.files),
+        "source_sha256": _digest(reading.files or (path,)),
         "converter_version": CONVERTER_VERSION,
-        "batch_norm": reading.batch_norm,
+        "batch_norm": "folded" if reading.folded else "unfolded",
         **({"moving_averages": "used"} if reading.moving_averages else {}),
         **({"notes": " ".join(reading.notes)} if reading.notes else {}),
-        **source.metadata,
+        **reading.metadata,
     }
     weights = from_tensors(reading.tensors, metadata=metadata, where=str(path))
-    possible = possible_modules(
-        weights, handle=handle, names=(*source.names, *_names(path)), image_size=source.image_size
-    )
+    names = (*reading.names, *_names(path))
+    possible = possible_modules(weights, handle=handle, names=names, image_size=reading.image_size)
     if len(possible) == 1:
         weights = weights.with_metadata(handle=possible[0].handle)
     return weights, possible
@@ -156,13 +225,15 @@ def _names(path: Path) -> list[str]:
     return names
 
 
-def _read(path: Path, use_ema: bool | None) -> _Source:
+def _reading(path: Path, use_ema: bool | None) -> Reading:
+    from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
+
     try:
         if path.is_dir():
             return _read_folder(path, use_ema)
         if not path.exists():
             if path.with_name(f"{path.name}.index").exists():
-                return _checkpoint(path, use_ema)
+                return read_checkpoint(path, use_ema)
             raise MissingWeightsError(
                 f"There is nothing at this path: expected a file or folder with weights. "
                 f"Received: {str(path)!r}"
@@ -174,17 +245,11 @@ def _read(path: Path, use_ema: bool | None) -> _Source:
     return _read_file(path, use_ema)
 
 
-def _read_folder(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
-
+def _read_folder(path: Path, use_ema: bool | None) -> Reading:
     if (path / "saved_model.pb").exists():
-        reading = read_saved_model(path, use_ema=use_ema)
-        parts = [path / "saved_model.pb", path / "tfhub_module.pb"]
-        parts += (path / "variables").glob("variables.*")
-        return _Source(reading, tuple(part for part in parts if part.exists()))
+        return _read_file(path / "saved_model.pb", use_ema)
     names = sorted(file.name for file in path.iterdir())
-    for suffixes in (("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",),
-                     (".tflite",), (".tgz", ".tar.gz", ".tar"), (".npz",)):  # fmt: skip
+    for suffixes in _IN_FOLDERS:
         matching = [name for name in names if name.endswith(suffixes)]
         if len(matching) > 1:
             raise WeightsError(
@@ -194,154 +259,52 @@ def _read_folder(path: Path, use_ema: bool | None) -> _Source:
         if matching:
             return _read_file(path / matching[0], use_ema)
     raise WeightsError(
-        f"{path} must hold weights: expected {FORMATS}. "
+        f"{path} must hold weights: expected {_known()}. "
         f"Received: {', '.join(names[:10]) or 'an empty folder'}"
     )
 
 
-def _checkpoint(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import find_prefix, read_checkpoint
+def _read_file(path: Path, use_ema: bool | None) -> Reading:
+    look = _look(path)
+    _refuse_pickle(look)
+    known = next((known for known in FORMATS if known.fits(look)), None)
+    if known is None:
+        raise WeightsError(
+            f"{path} is of no format this library reads: expected {_known()}. "
+            f"Received: {look.head[:16]!r}{'...' if look.size > 16 else ''}, {look.size:,} bytes"
+        )
+    return known.read(path, use_ema)
 
-    reading, prefix = read_checkpoint(path, use_ema=use_ema), find_prefix(path)
-    shards = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
-    return _Source(reading, (Path(f"{prefix}.index"), *shards))
+
+def _known() -> str:
+    return ", ".join(known.name for known in FORMATS)
 
 
-def _read_file(path: Path, use_ema: bool | None) -> _Source:
+def _look(path: Path) -> Look:
     from mobilenet_hub.weights.readers.base import open_file
+    from mobilenet_hub.weights.readers.zip_files import open_zip
 
     with open_file(path, "The file with weights") as file:
         head = file.read(_HEAD)
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - 8))
-        tail = file.read(8)
-    reader = _by_content(path, head, tail)
-    if reader is None:
+        look = Look(path, head, file.read(8), size)
+        if not look.is_zip:
+            return look
+        with open_zip(file, str(path)) as archive:
+            return Look(path, head, look.tail, size, tuple(archive.sizes))
+
+
+def _refuse_pickle(look: Look) -> None:
+    """Pickles run whatever code is in them: by protocol, in a zip as PyTorch's, or of old."""
+    old = look.path.suffix.lower() in _PICKLE_SUFFIXES and look.head[:1] in (
+        b"(", b"]", b"}", b"c", b"l",
+    )  # fmt: skip
+    zipped = any(name.endswith((".pkl", ".pickle")) for name in look.members)
+    if old or zipped or look.head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise WeightsError(
-            f"{path} is of no format this library reads: expected {FORMATS}. "
-            f"Received: {head[:16]!r}{'...' if size > 16 else ''}, {size:,} bytes"
+            f"{look.path} is a pickle, as torch.save writes: opening one runs whatever code is in "
+            f"it, so this library never does. Take the .safetensors file that Hugging Face has "
+            f"beside it, or, if you trust it, convert it once: safetensors.torch.save_file("
+            f"torch.load(file, weights_only=True), 'model.safetensors'). Received: a pickle"
         )
-    return reader(path, use_ema)
-
-
-_Reader = Callable[[Path, "bool | None"], _Source]
-
-
-def _by_content(path: Path, head: bytes, tail: bytes) -> _Reader | None:
-    from mobilenet_hub.weights.readers.tensorflow.leveldb import MAGIC
-
-    if head.startswith(_HDF5):
-        return _keras
-    if head.startswith(b"PK\x03\x04"):
-        return _zip
-    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
-        return _archive
-    if head[4:8] == b"TFL3":
-        return _tflite
-    if tail == MAGIC.to_bytes(8, "little") or ".data-0" in path.name:
-        return _checkpoint
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
-        return _safetensors
-    if head[:2] in _PICKLES or _old_pickle(path, head):
-        return _refuse_pickle
-    if head.lstrip()[:1] == b"{":
-        return _tensorflow_js
-    if path.name == "saved_model.pb":
-        return lambda p, use_ema: _read_folder(p.parent, use_ema)
-    if head[:1] == b"\x0a":  # a GraphDef begins with its first node
-        return _frozen_graph
-    return None
-
-
-def _old_pickle(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() in _PICKLE_SUFFIXES and head.startswith(
-        (b"(", b"]", b"}", b"c", b"l")
-    )
-
-
-def _refuse_pickle(path: Path, use_ema: bool | None) -> _Source:
-    raise WeightsError(
-        f"{path} is a pickle, as torch.save writes: opening one runs whatever code is in it, so "
-        f"this library never does. Take the .safetensors file that Hugging Face has beside it, or, "
-        f"if you trust it, convert it once: safetensors.torch.save_file(torch.load(file, "
-        f"weights_only=True), 'model.safetensors'). Received: a pickle"
-    )
-
-
-def _keras(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.keras.files import read_keras
-
-    reading = read_keras(path)
-    return _Source(reading, (path,), {}, reading.image_size, reading.names)
-
-
-def _archive(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.archive import read_archive
-
-    return _Source(read_archive(path, use_ema=use_ema), (path,))
-
-
-def _tflite(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
-
-    return _Source(read_tflite(path), (path,))
-
-
-def _frozen_graph(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
-
-    return _Source(read_frozen_graph(path), (path,))
-
-
-def _tensorflow_js(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
-
-    return _Source(read_tensorflow_js(path), (path, *path.parent.glob("*.bin")))
-
-
-def _safetensors(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.canonical import MAX_FILE_BYTES
-    from mobilenet_hub.weights.readers import hugging_face
-    from mobilenet_hub.weights.readers.base import Reading, finished, read_file
-    from mobilenet_hub.weights.readers.tensorflow.slim_names import select
-    from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
-
-    where = str(path)
-    data = read_file(path, "The safetensors file", MAX_FILE_BYTES)
-    tensors, metadata = parse_safetensors(data, where)
-    if not any("MobilenetV" in name for name in tensors):
-        config = hugging_face.read_config(path)
-        size = config.get("image_size")
-        reading = hugging_face.read_hugging_face(tensors, where, config)
-        return _Source(reading, (path,), {}, size if type(size) is int else None)
-    _check_float(tensors, where)
-    own = own_metadata(metadata)  # with it, the averages have the variables' names already
-    selected = select(tensors, where, None if own else use_ema)
-    reading = Reading(
-        finished({name: tensors[key] for name, key in selected.names.items()}),
-        "safetensors",
-        where,
-        moving_averages=selected.moving_averages,
-    )
-    return _Source(reading, (path,), own)
-
-
-def _zip(path: Path, use_ema: bool | None) -> _Source:
-    from mobilenet_hub.weights.readers.base import open_file
-    from mobilenet_hub.weights.readers.npz import read_npz
-    from mobilenet_hub.weights.readers.zip_files import open_zip
-
-    with open_file(path, "The file with weights") as file, open_zip(file, str(path)) as archive:
-        names = list(archive.sizes)
-    if any(name.endswith((".pkl", ".pickle")) for name in names):
-        return _refuse_pickle(path, use_ema)
-    if names and all(name.endswith(".npy") for name in names):
-        reading, metadata = read_npz(path)
-        return _Source(reading, (path,), metadata)
-    return _keras(path, use_ema)
-
-
-def _check_float(tensors: dict[str, Any], where: str) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind != "f":
-            raise WeightsError(f"{where}: tensor {name} must be float. Received: {tensor.dtype}")

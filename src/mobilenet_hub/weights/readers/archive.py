@@ -50,7 +50,7 @@ class _Content:
     open: Callable[[Path, bool | None], Reading]
 
 
-def read_archive(path: str | PathLike[str], *, use_ema: bool | None = None) -> Reading:
+def read_archive(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a `.tgz`, `.tar.gz` or `.tar`.
 
     Taken are, in this order, the first kind that is there: a SavedModel or TF1 hub module, a
@@ -77,7 +77,7 @@ def read_archive(path: str | PathLike[str], *, use_ema: bool | None = None) -> R
                 reading = content.open(directory / content.target, use_ema)
             except WeightsError as error:
                 raise WeightsError(f"In {path}: {error}") from error
-    return replace(reading, source=str(path))
+    return replace(reading, files=(path,))
 
 
 def _choose(names: list[str], path: Path) -> _Content:
@@ -85,8 +85,8 @@ def _choose(names: list[str], path: Path) -> _Content:
     for kind, contents in (
         ("SavedModels", _saved_models(names)),
         ("checkpoints", _checkpoints(names)),
-        ("frozen graphs", _single_files(names, ".pb", lambda p, _: read_frozen_graph(p))),
-        ("TFLite files", _single_files(names, ".tflite", lambda p, _: read_tflite(p))),
+        ("frozen graphs", _single_files(names, ".pb", read_frozen_graph)),
+        ("TFLite files", _single_files(names, ".tflite", read_tflite)),
     ):
         if len(contents) > 1:
             raise WeightsError(
@@ -109,7 +109,7 @@ def _saved_models(names: list[str]) -> list[_Content]:
         wanted = [f"{root}saved_model.pb", f"{root}tfhub_module.pb"]
         wanted += [name for name in names if _is_part(name, f"{root}variables/variables")]
         members = {name: name.removeprefix(root) for name in wanted if name in names}
-        contents.append(_Content(members, ".", lambda p, ema: read_saved_model(p, use_ema=ema)))
+        contents.append(_Content(members, ".", read_saved_model))
     return contents
 
 
@@ -119,7 +119,7 @@ def _checkpoints(names: list[str]) -> list[_Content]:
         if match := _CHECKPOINT.fullmatch(name):
             found[match["prefix"]][name] = f"model.ckpt.{match['part']}"
     return [
-        _Content(members, "model.ckpt", lambda p, ema: read_checkpoint(p, use_ema=ema))
+        _Content(members, "model.ckpt", read_checkpoint)
         for prefix, members in found.items()
         if f"{prefix}.index" in members
     ]

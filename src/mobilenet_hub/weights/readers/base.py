@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,26 +33,27 @@ class Reading:
             HWI1 for depthwise ones, everything else [channels]. Which network they form, and
             whether they are complete, is for `weights.canonical` to say.
         format: the file format in words.
-        source: the path as given.
         folded: scopes of the convolutions whose batch norm the file holds folded into them. Their
             statistics are lost: they carry `FOLDED_VARIANCE` and friends, exact for inference and
             meaningless for training until they are re-estimated on photos.
         moving_averages: whether exponential moving averages of the trained variables were read
             in place of the variables themselves.
         notes: whatever else a person may want to know, one sentence each.
+        files: that were read; none stands for the one that was asked for.
+        metadata: that the file itself carried, of this library's own.
+        image_size: height and width, in pixels, of the images it takes; None if it does not tell.
+        names: in it, of models or checkpoints: `mobilenetv2_0.35_96` tells a size as well.
     """
 
     tensors: dict[str, Array]
     format: str
-    source: str
     folded: tuple[str, ...] = ()
     moving_averages: bool = False
     notes: tuple[str, ...] = ()
-
-    @property
-    def batch_norm(self) -> str:
-        """`"folded"` if that of any layer is, else `"unfolded"`."""
-        return "folded" if self.folded else "unfolded"
+    files: tuple[Path, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    image_size: int | None = None
+    names: tuple[str, ...] = ()
 
 
 # A folded convolution is `y = conv(x, w) + b`. With gamma 1, mean 0, beta b and this variance,

@@ -97,12 +97,13 @@ def read_hugging_face(
             f"Received also: {', '.join(sorted(unknown)[:10])}"
         )
     converted, notes = keras_names.with_1001_classes(converted, where)
-    return Reading(finished(converted), "Hugging Face safetensors", where, notes=notes)
-
-
-def is_hugging_face(names: Iterable[str]) -> bool:
-    """Whether these are names of transformers' MobileNets."""
-    return any(_CONVOLUTION.fullmatch(name) for name in names)
+    size = (config or {}).get("image_size")
+    return Reading(
+        finished(converted),
+        "Hugging Face safetensors",
+        notes=notes,
+        image_size=size if type(size) is int else None,
+    )
 
 
 def refuse_others(names: Iterable[str], where: str) -> None:

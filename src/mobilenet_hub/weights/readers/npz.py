@@ -1,4 +1,6 @@
-"""`.npz` files of TF-Slim-named arrays, as `mobilenet-hub convert --to npz` writes them.
+"""`.npz` files of TF-Slim-named arrays.
+
+Metadata, if any, is a JSON object as the text `__metadata__`.
 
 Headers are read here, not by `numpy.load`, which allocates what a header asks for.
 """
@@ -9,8 +11,6 @@ import io
 import json
 import math
 import tokenize
-import zipfile
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.files import write_atomically
 from mobilenet_hub.weights.readers.base import Reading, damaged, finished, open_file
 from mobilenet_hub.weights.readers.tensorflow.slim_names import select
 from mobilenet_hub.weights.readers.zip_files import open_zip
@@ -33,8 +32,12 @@ _HEADER_ERRORS = (ValueError, TypeError, KeyError, SyntaxError, tokenize.TokenEr
                   RecursionError, MemoryError)  # fmt: skip
 
 
-def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
-    """Read the network of a `.npz` file, and its metadata if this library wrote it.
+def read_npz(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
+    """Read the network of a `.npz` file, and its metadata if it has any.
+
+    Args:
+        path: the file.
+        use_ema: as `tensorflow.tensor_bundle.read_checkpoint`.
 
     Raises:
         WeightsError: the file is damaged, too large, or holds no MobileNet.
@@ -50,25 +53,13 @@ def read_npz(path: str | PathLike[str]) -> tuple[Reading, dict[str, str]]:
     metadata = _metadata(arrays.pop(METADATA, None))
     if unknown := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
         raise WeightsError(f"{where}: expected float arrays. Received: {unknown[:10]}")
-    selected = select(arrays, where).names
-    tensors = finished({name: arrays[key] for name, key in selected.items()})
-    return Reading(tensors, ".npz file", where), metadata
-
-
-def write_npz(
-    path: str | PathLike[str],
-    tensors: Mapping[str, NDArray[np.float32]],
-    metadata: Mapping[str, str],
-) -> None:
-    """Write arrays and metadata, atomically; equal ones give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        text = np.array(json.dumps(dict(metadata), sort_keys=True))
-        for name, array in {**tensors, METADATA: text}.items():
-            member = io.BytesIO()
-            npy.write_array(member, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
-    write_atomically(Path(path), buffer.getvalue())
+    selected = select(arrays, where, None if metadata else use_ema)
+    return Reading(
+        finished({name: arrays[key] for name, key in selected.names.items()}),
+        ".npz file",
+        moving_averages=selected.moving_averages,
+        metadata=metadata,
+    )
 
 
 def _array(data: bytes, where: str) -> NDArray[np.generic]:

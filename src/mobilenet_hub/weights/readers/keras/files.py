@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,24 +36,12 @@ _SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
 _NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
 
 
-@dataclass(frozen=True, slots=True)
-class KerasReading(Reading):
-    """A reading that may tell which checkpoint it is.
-
-    Attributes:
-        image_size: height and width of the model's input in pixels; None where it does not say.
-        names: of the model, and of models in it: `mobilenetv2_0.35_96` tells a size.
-    """
-
-    image_size: int | None = None
-    names: tuple[str, ...] = ()
-
-
-def read_keras(path: str | PathLike[str]) -> KerasReading:
+def read_keras(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a Keras file.
 
     Args:
         path: a `.h5`, `.weights.h5` or `.keras` file.
+        use_ema: nothing to choose here; the same for all readers.
 
     Raises:
         MissingWeightsError: there is no such file.
@@ -70,7 +57,7 @@ def read_keras(path: str | PathLike[str]) -> KerasReading:
         return _read_h5(file, where, "Keras HDF5 file")
 
 
-def _read_zip(file: BinaryIO, where: str) -> KerasReading:
+def _read_zip(file: BinaryIO, where: str) -> Reading:
     """A `.keras` file: `config.json` and `model.weights.h5`, read in memory, none on disk."""
     with open_zip(file, where) as archive:
         data = archive.read("model.weights.h5", MAX_MEMBER_BYTES)
@@ -78,9 +65,7 @@ def _read_zip(file: BinaryIO, where: str) -> KerasReading:
     return _read_h5(io.BytesIO(data), where, "Keras model", config)
 
 
-def _read_h5(
-    file: BinaryIO, where: str, what: str, config: str | bytes | None = None
-) -> KerasReading:
+def _read_h5(file: BinaryIO, where: str, what: str, config: str | bytes | None = None) -> Reading:
     root = open_hdf5(file, file.seek(0, io.SEEK_END), where)
     if config is None:
         config = root.text("model_config")
@@ -90,7 +75,7 @@ def _read_h5(
     image_size, names = _described(config)
     parts = {part for path in datasets for part in path.split("/")[:-1]}
     names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
-    return KerasReading(finished(slim), what, where, (), False, notes, image_size, names)
+    return Reading(finished(slim), what, notes=notes, image_size=image_size, names=names)
 
 
 def _datasets(root: Group, where: str) -> Iterator[tuple[str, Dataset]]:

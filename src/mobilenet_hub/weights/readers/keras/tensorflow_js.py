@@ -24,11 +24,12 @@ MAX_BIN_BYTES = 256 << 20
 MAX_FILES, MAX_TENSORS = 1_000, 20_000
 
 
-def read_tensorflow_js(path: str | PathLike[str]) -> Reading:
+def read_tensorflow_js(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a TensorFlow.js layers model.
 
     Args:
         path: its `model.json`, beside which the `.bin` files lie; or the folder of both.
+        use_ema: nothing to choose here; the same for all readers.
 
     Raises:
         MissingWeightsError: a file is not there.
@@ -38,9 +39,11 @@ def read_tensorflow_js(path: str | PathLike[str]) -> Reading:
     manifest = path / "model.json" if path.is_dir() else path
     where = str(manifest)
     tensors: dict[str, Array] = {}
-    total = 0
+    files, total = [manifest], 0
     for group in _groups(manifest, where):
-        data, position = _group_bytes(manifest.parent, group, where), 0
+        paths = _group_files(manifest.parent, group, where)
+        data, position = _group_bytes(paths, where), 0
+        files += paths
         total += len(data)
         if total > MAX_BIN_BYTES:
             raise damaged(where, f"at most {MAX_BIN_BYTES:,} bytes of weights", "more")
@@ -55,18 +58,17 @@ def read_tensorflow_js(path: str | PathLike[str]) -> Reading:
                 raise damaged(where, f"at most {MAX_TENSORS:,} tensors", "more")
         if position != len(data):
             raise damaged(where, f"{position:,} bytes of weights in a group", f"{len(data):,}")
-    return _as_slim(tensors, where, str(path))
+    return _as_slim(tensors, where, tuple(files))
 
 
-def _as_slim(tensors: dict[str, Array], where: str, source: str) -> Reading:
-    notes: tuple[str, ...] = ()
+def _as_slim(tensors: dict[str, Array], where: str, files: tuple[Path, ...]) -> Reading:
     if any("MobilenetV" in name for name in tensors):
         selected = slim_names.select(tensors, where).names
     else:
         selected = keras_names.select(((name, tuple(name.split("/"))) for name in tensors), where)
     slim = {name: tensors[key] for name, key in selected.items()}
     slim, notes = keras_names.with_1001_classes(slim, where)
-    return Reading(finished(slim), "TensorFlow.js layers model", source, notes=notes)
+    return Reading(finished(slim), "TensorFlow.js layers model", notes=notes, files=files)
 
 
 def _groups(manifest: Path, where: str) -> list[dict[str, Any]]:
@@ -82,11 +84,10 @@ def _groups(manifest: Path, where: str) -> list[dict[str, Any]]:
     return groups
 
 
-def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytearray:
+def _group_files(folder: Path, group: dict[str, Any], where: str) -> list[Path]:
     paths = group.get("paths")
     if not isinstance(paths, list) or not 1 <= len(paths) <= MAX_FILES:
         raise damaged(where, f"1 to {MAX_FILES} paths in a group", paths)
-    data = bytearray()  # one file at a time is held beside it
     for name in paths:
         # Files beside the manifest, never elsewhere: the JSON may come from anywhere.
         if not isinstance(name, str) or PurePosixPath(name).name != name or name in ("", ".", ".."):
@@ -95,7 +96,13 @@ def _group_bytes(folder: Path, group: dict[str, Any], where: str) -> bytearray:
             raise MissingWeightsError(
                 f"{where} needs a file beside it that is not there. Received: no {name!r}"
             )
-        data += read_file(folder / name, f"The weights {name}", MAX_BIN_BYTES)
+    return [folder / name for name in paths]
+
+
+def _group_bytes(paths: list[Path], where: str) -> bytearray:
+    data = bytearray()  # one file at a time is held beside it
+    for path in paths:
+        data += read_file(path, f"The weights {path.name}", MAX_BIN_BYTES)
         if len(data) > MAX_BIN_BYTES:
             raise damaged(where, f"at most {MAX_BIN_BYTES:,} bytes of weights", "more")
     return data

@@ -62,7 +62,7 @@ KINDS = {
 MAX_REPEATED = 1 << 20
 
 
-def read_frozen_graph(path: str | PathLike[str]) -> Reading:
+def read_frozen_graph(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a frozen `GraphDef`, batch norm folded or not, names as they may be.
 
     What comes before (decoding, resizing) and after (other heads) is ignored, but the images must
@@ -70,6 +70,7 @@ def read_frozen_graph(path: str | PathLike[str]) -> Reading:
 
     Args:
         path: the `.pb` file.
+        use_ema: nothing to choose here; the same for all readers.
 
     Raises:
         MissingWeightsError: if there is no such file.

@@ -79,7 +79,6 @@ def read_network(graph: Dataflow, file_format: str) -> Reading:
     return Reading(
         finished(tensors | logits),
         format=file_format,
-        source=graph.where,
         folded=tuple(layer.scope for layer, convolution in pairs if convolution.folded),
         notes=tuple(notes),
     )

@@ -24,7 +24,7 @@ from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
 HUB_FORMAT_V3 = 3  # ModuleDef.Format in tensorflow_hub/module_def.proto; there is no other
 
 
-def read_saved_model(directory: str | PathLike[str], *, use_ema: bool | None = None) -> Reading:
+def read_saved_model(directory: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a SavedModel or TF1 hub module.
 
     Args:
@@ -55,7 +55,9 @@ def read_saved_model(directory: str | PathLike[str], *, use_ema: bool | None = N
         kind = "TF1 hub module"
     else:
         kind = "TF2 SavedModel" if OBJECT_GRAPH in bundle.entries else "TF1 SavedModel"
-    return replace(read_bundle(bundle, use_ema), format=kind, source=str(directory))
+    reading = read_bundle(bundle, use_ema)
+    own = (root / "saved_model.pb", *([root / "tfhub_module.pb"] if is_hub_module else []))
+    return replace(reading, format=kind, files=(*own, *reading.files))
 
 
 def _check_hub_module(path: Path) -> None:

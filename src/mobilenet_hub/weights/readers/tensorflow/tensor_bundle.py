@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -115,6 +115,12 @@ class TensorBundle:
             for key, value in table.items()
             if not key.startswith(b"\0")  # parts of sliced tensors have keys of their own
         }
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index, and the shards that are there."""
+        shards = map(self._shard_path, range(self.num_shards))
+        return (Path(self.where), *(shard for shard in shards if shard.is_file()))
 
     def read(self, keys: Mapping[str, str]) -> dict[str, Array]:
         """Read tensors, each shard opened once and read front to back.
@@ -257,7 +263,7 @@ class TensorBundle:
         return Path(f"{self.prefix}.data-{shard:05d}-of-{self.num_shards:05d}")
 
 
-def read_checkpoint(path: str | PathLike[str], *, use_ema: bool | None = None) -> Reading:
+def read_checkpoint(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network that a TF-Slim checkpoint holds.
 
     Args:
@@ -270,7 +276,7 @@ def read_checkpoint(path: str | PathLike[str], *, use_ema: bool | None = None) -
         MissingWeightsError: if there is no such file.
         WeightsError: if the checkpoint is damaged, or holds no network, or several.
     """
-    return replace(read_bundle(TensorBundle(path), use_ema), source=str(path))
+    return read_bundle(TensorBundle(path), use_ema)
 
 
 def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
@@ -282,7 +288,7 @@ def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
     return Reading(
         tensors,
         format="TensorFlow checkpoint",
-        source=bundle.where,
+        files=bundle.files,
         moving_averages=selection.moving_averages,
     )
 

@@ -50,11 +50,12 @@ MAX_ITEMS = 1 << 17
 KERNEL_AXES = (1, 2, 3, 0)
 
 
-def read_tflite(path: str | PathLike[str]) -> Reading:
+def read_tflite(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     """Read the network of a float TFLite file; its batch norm is always folded.
 
     Args:
         path: the `.tflite` file.
+        use_ema: nothing to choose here; the same for all readers.
 
     Raises:
         MissingWeightsError: if there is no such file.
