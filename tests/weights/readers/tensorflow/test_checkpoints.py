@@ -101,7 +101,7 @@ def test_a_checkpoint_of_every_size_is_read_bit_for_bit(tmp_path, family, multip
     tff.write_bundle(tmp_path / "model.ckpt", tensors, shards=shards, snappy=multiplier == 1.0)
     reading = read_checkpoint(tmp_path / "model.ckpt")
     assert_equal(reading.tensors, tensors)
-    assert reading.batch_norm == "unfolded"
+    assert not reading.folded
     assert from_tensors(reading.tensors).network.depth_multiplier == multiplier
 
 
