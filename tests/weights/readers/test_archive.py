@@ -214,7 +214,7 @@ def test_the_temporary_folder_is_private_and_goes_away_after_an_error(tmp_path, 
     (tmp_path / "tmp").mkdir()
     seen = []
 
-    def spy(path, **_):
+    def spy(path, _):
         seen.append(oct(path.parent.stat().st_mode & 0o777))
         raise WeightsError("no. Received: nothing")
 
