@@ -33,8 +33,7 @@ import numpy as np
 import mobilenet_hub as hub
 from memory import peak_megabytes
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.parallel import chunked, ordered_map
-from mobilenet_hub.pipeline.processor import Settings
+from mobilenet_hub.pipeline.parallel import batched, ordered_map
 from mobilenet_hub.pipeline.sources.items import FileItem
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
@@ -170,7 +169,7 @@ def hub_parquet(handle: str, multiplier: float, size: int, photos: Path) -> Run:
         files = None if limit is None else sorted(map(str, photos.iterdir()))[:limit]
         with tempfile.TemporaryDirectory() as folder:
             source = open_sources(str(photos) if files is None else files)
-            return embed_to(Path(folder, "out"), source, module, Settings()).rows
+            return embed_to(source, Path(folder, "out"), module).rows
 
     return run
 
@@ -182,16 +181,16 @@ def items(photos: Path, limit: int | None) -> Iterator[Any]:
 def decode_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run:
     preprocessing = hub.Preprocessing(size, size)
 
-    def decode(chunk: list[Any]) -> int:
-        pixels = np.empty((len(chunk), *preprocessing.shape), preprocessing.dtype)
-        for item, slot in zip(chunk, pixels, strict=True):
+    def decode(batch: list[Any]) -> int:
+        pixels = np.empty((len(batch), *preprocessing.shape), preprocessing.dtype)
+        for item, slot in zip(batch, pixels, strict=True):
             data, _ = item.read(1 << 30)
             preprocessing(data, path=item.path, into=slot)
-        return len(chunk)
+        return len(batch)
 
     def run(limit: int | None) -> int:
-        chunks = chunked(items(photos, limit), 16)
-        return sum(ordered_map(decode, chunks, threads=available_threads()))
+        batches = batched(items(photos, limit), 16)
+        return sum(ordered_map(decode, batches, threads=available_threads()))
 
     return run
 

@@ -56,7 +56,7 @@ def embed_to(output: Path, photos: Path, module: Any) -> None:
     import mobilenet_hub as hub
 
     if hasattr(hub, "embed_to"):
-        hub.embed_to(output, photos, module)
+        hub.embed_to(photos, output, module)
         return
     from mobilenet_hub.pipeline.job import embed_to
 

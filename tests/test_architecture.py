@@ -26,7 +26,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # tensorflow_hub had one name for inference and training: the hall has a door to the Keras wing.
 DOORS = {("module", "keras"), ("keras", "module")}
 HEAVY = {
-    "fsspec", "google_crc32c", "h5py", "jax", "kagglehub", "keras", "lance", "onnx", "onnxruntime",
+    "fsspec", "google_crc32c", "h5py", "jax", "kagglehub", "keras", "onnx", "onnxruntime",
     "openvino", "pandas", "pyarrow", "ray", "requests", "rich", "safetensors", "tensorflow",
     "torch", "usearch",
 }  # fmt: skip

@@ -13,9 +13,7 @@ import mobilenet_hub as hub
 from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.sources.resolve import open_sources
-from mobilenet_hub.ray import Embedder, make_runner
+from mobilenet_hub.ray import Embedder, make_executor
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -63,33 +61,33 @@ def contents(output):
     return [row for batch in read_rows(output) for row in batch.to_pylist()]
 
 
-def test_the_ray_engine_writes_the_very_files_that_the_local_one_writes(cluster, folder, module):
-    settings = Settings(size=SIZE, content_hash=True, dimensions=True)
-    source = open_sources("photos")
-    local = embed_to(folder / "local", source, module, settings, part_items=20)
-    runner = make_runner(SMALL, module)
-    far = embed_to(folder / "far", source, module, settings, part_items=20, runner=runner)
+def test_a_ray_cluster_writes_the_very_files_that_threads_write(cluster, folder, module):
+    settings = {"size": SIZE, "content_hash": True, "dimensions": True}
+    source = "photos"
+    local = embed_to(source, folder / "local", module, **settings, part_items=20)
+    executor = make_executor(SMALL, module)
+    far = embed_to(source, folder / "far", module, **settings, part_items=20, executor=executor)
     assert (far.counts, far.rows, far.failures) == (local.counts, 70, 1)
     for part in (folder / "local").glob("*.*"):
         assert (folder / "far" / part.name).read_bytes() == part.read_bytes(), part.name
-    again = embed_to(folder / "far", source, module, settings, part_items=20, runner=runner)
+    again = embed_to(source, folder / "far", module, **settings, part_items=20, executor=executor)
     assert (again.counts.done, again.counts.skipped) == (0, 71)
 
 
 def test_a_worker_that_is_killed_costs_nothing(cluster, folder, module):
     write_pictures(folder / "photos", 300, start=100)
-    source, settings = open_sources("photos"), Settings(size=SIZE)
+    source, settings = "photos", {"size": SIZE}
     killed = []
 
-    def runner(*arguments):
-        for block in make_runner(SMALL, module)(*arguments):
+    def executor(*arguments):
+        for results in make_executor(SMALL, module)(*arguments):
             if not killed:
                 killed.append(worker_pids()[0])
                 os.kill(killed[0], signal.SIGKILL)
-            yield block
+            yield results
 
-    embed_to(folder / "local", source, module, settings)
-    embed_to(folder / "far", source, module, settings, runner=runner)
+    embed_to(source, folder / "local", module, **settings)
+    embed_to(source, folder / "far", module, **settings, executor=executor)
     assert killed
     assert contents(folder / "far") == contents(folder / "local")
 
@@ -100,8 +98,8 @@ def test_workers_with_other_weights_are_refused(cluster, folder, module):
     other = hub.Module(SMALL, weights="random")
     with pytest.raises(WeightsError, match="a worker has other weights"):
         embed_to(
-            folder / "far", open_sources("photos"), other, Settings(size=SIZE),
-            runner=make_runner(SMALL, other),
+            "photos", folder / "far", other, size=SIZE,
+            executor=make_executor(SMALL, other),
         )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
     from mobilenet_hub.pipeline.api import classify, embed
+    from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.weights.storage.store import local_path as resolve
 
 # Public name: (module, name there).
@@ -36,6 +37,7 @@ _EXPORTS = {
     "Preprocessing": ("images", "Preprocessing"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
+    "embed_to": ("pipeline.job", "embed_to"),
     "find": ("catalog", "find"),
     "get_expected_image_size": ("module", "get_expected_image_size"),
     "get_num_image_channels": ("module", "get_num_image_channels"),
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "classify",
     "embed",
+    "embed_to",
     "find",
     "get_expected_image_size",
     "get_num_image_channels",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -38,3 +39,21 @@ def write_atomically(path: str | PathLike[str], data: bytes) -> None:
     """Write bytes through `atomic_file`."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
+
+
+def remove_leftovers(folder: Path, is_ours: Callable[[str], object]) -> None:
+    """Remove the beginnings of files that `atomic_file` left where a run was killed.
+
+    Args:
+        folder: nothing happens where there is none.
+        is_ours: says of a file's name whether its beginnings may be removed.
+    """
+    if not folder.is_dir():
+        return
+    for entry in os.scandir(folder):
+        match = _LEFTOVER.fullmatch(entry.name)
+        if match and is_ours(match["name"]):
+            Path(entry.path).unlink(missing_ok=True)

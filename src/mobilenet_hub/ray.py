@@ -10,7 +10,7 @@ dataset = dataset.map_batches(hub.ray.Embedder, batch_size=64, num_cpus=1)
 dataset.filter(lambda row: not row["stage"]).write_parquet("s3://bucket/embeddings")
 ```
 
-`mobilenet-hub embed --executor ray` is `make_runner`: blocks of items go to one worker a core of
+`mobilenet-hub embed --executor ray` is `make_executor`: batches of items go to one worker a core of
 the cluster and come back in order, so that all else (parts, resume, errors) is what it is on one
 machine, and so is every row.
 """
@@ -20,27 +20,27 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from mobilenet_hub.errors import MissingExtraError, SourceError, WeightsError
+from mobilenet_hub.module import Module
 from mobilenet_hub.pipeline.api import EMBED_MODULE
-from mobilenet_hub.pipeline.parallel import Blocks, chunked
-from mobilenet_hub.pipeline.processor import Processor, Settings
-from mobilenet_hub.pipeline.results import Block, Failed
+from mobilenet_hub.pipeline.dataset.manifest import Done
+from mobilenet_hub.pipeline.job import Executor
+from mobilenet_hub.pipeline.parallel import ResultStream, batched
+from mobilenet_hub.pipeline.processor import Processor, settings_for
+from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem, Item, NamedItem, SliceItem
+from mobilenet_hub.settings import Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
 
-if TYPE_CHECKING:
-    from mobilenet_hub.module import Module
-    from mobilenet_hub.pipeline.dataset.manifest import Done
-
-_CHUNK_ITEMS = 32
-_AHEAD = 2  # chunks at each worker: one at work, one waiting
-_RETRIES = 3  # of a chunk whose worker died
+_BATCH_ITEMS = 32
+_AHEAD = 2  # batches at each worker: one at work, one waiting
+_RETRIES = 3  # of a batch whose worker died
 
 
 class Embedder:
@@ -52,16 +52,25 @@ class Embedder:
 
     Args:
         module: handle or path.
-        settings: see `pipeline.compute.Settings`: `labels`, `normalize`, `crop`, `resample`, ...
+        labels, normalize: see `hub.embed`.
+        **preprocessing: `crop`, `resample`, `size`, `max_pixels`: see there.
 
     Raises:
         UnknownHandleError, MissingWeightsError, InputError: as `hub.embed`.
     """
 
-    def __init__(self, module: str = EMBED_MODULE, **settings: Any) -> None:
-
+    def __init__(
+        self,
+        module: str = EMBED_MODULE,
+        *,
+        labels: int = 0,
+        normalize: Normalize | None = None,
+        **preprocessing: Unpack[PreprocessingChoices],
+    ) -> None:
+        loaded = Module(module)
+        settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
         # Ray starts one of these for each `num_cpus`; each keeps to its own.
-        self._processor = Processor(module, Settings(**settings), threads=1)
+        self._processor = Processor(loaded, settings, threads=1)
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Embed a batch.
@@ -75,18 +84,18 @@ class Embedder:
             SourceError: neither `bytes` nor `path` among the columns.
         """
         items = _items(batch)
-        block = self._processor(items)
-        failures = [entry.failure if isinstance(entry, Failed) else None for entry in block.entries]
-        good = np.array([failure is None for failure in failures], bool)
+        results = self._processor(items)
+        outcomes = results.outcomes
+        good = np.array([not outcome.failed for outcome in outcomes], bool)
         result: dict[str, np.ndarray[Any, Any]] = {
             "id": np.array([item.id for item in items], object),
-            "embedding": _spread(block.features, good, np.nan),
+            "embedding": _spread(results.features, good, np.nan),
         }
-        if len(block.label_indices):
-            result["label_indices"] = _spread(block.label_indices, good, -1)
-            result["scores"] = _spread(block.label_scores, good, np.nan)
-        result["stage"] = np.array([f.stage if f else "" for f in failures], object)
-        result["reason"] = np.array([f.reason if f else "" for f in failures], object)
+        if len(results.label_indices):
+            result["label_indices"] = _spread(results.label_indices, good, -1)
+            result["scores"] = _spread(results.label_scores, good, np.nan)
+        result["stage"] = np.array([outcome.stage or "" for outcome in outcomes], object)
+        result["reason"] = np.array([outcome.reason for outcome in outcomes], object)
         return result
 
 
@@ -115,10 +124,10 @@ def _spread(
     return spread
 
 
-def make_runner(
+def make_executor(
     spec: str, module: Module, *, address: str | None = None, workers: int | None = None
-) -> Callable[[Settings, Done, Iterable[Item]], Blocks]:
-    """Who computes blocks for `pipeline.job.embed_to`: the workers of a Ray cluster.
+) -> Executor:
+    """Who computes results for `hub.embed_to`: the workers of a Ray cluster.
 
     Args:
         spec: the module's handle or path; every worker must be able to load it.
@@ -137,7 +146,7 @@ def make_runner(
     if os.path.exists(spec):  # noqa: PTH110
         spec = os.path.abspath(spec)  # noqa: PTH100 - workers have another current folder
 
-    def run(settings: Settings, done: Done, items: Iterable[Item]) -> Blocks:
+    def execute(settings: Settings, done: Done, items: Iterable[Item]) -> ResultStream:
         if not ray.is_initialized():
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
             ray.init(address=address, log_to_driver=False, configure_logging=False)
@@ -153,43 +162,46 @@ def make_runner(
                         f"a worker has other weights of {spec} than this machine "
                         f"({wanted}). Received: {sha256}"
                     )
-            yield from _ordered(actors, chunked(map(_for_workers, items), _CHUNK_ITEMS))
+            yield from _ordered(actors, batched(map(_for_workers, items), _BATCH_ITEMS))
         finally:
             for actor in actors:
                 ray.kill(actor)
 
-    return run
+    return execute
 
 
 class _Worker:
     """One core of the cluster."""
 
     def __init__(self, spec: str, settings: Settings, done: Done) -> None:
-
-        self._processor = Processor(spec, settings, done=done, threads=1)
+        compute = settings.compute
+        module = Module(
+            spec, engine=compute.engine, precision=compute.precision, providers=compute.providers
+        )
+        self._processor = Processor(module, settings, done=done, threads=1)
 
     def weights_sha256(self) -> str:
         """Of the weights in use here."""
         return fingerprint(self._processor.module.weights)
 
-    def process(self, items: list[Item]) -> Block:
-        """Compute a block."""
+    def process(self, items: list[Item]) -> Results:
+        """Compute a batch."""
         return self._processor(items)
 
 
-def _ordered(actors: list[Any], chunks: Iterator[list[Item]]) -> Iterator[Block]:
-    """Blocks in the order of the chunks, of which so many are under way at each worker."""
+def _ordered(actors: list[Any], batches: Iterator[list[Item]]) -> Iterator[Results]:
+    """Results in the order of the batches, of which so many are under way at each worker."""
     import ray
 
     free = deque(actor for _ in range(_AHEAD) for actor in actors)
     running: dict[Any, Any] = {}
     waiting: deque[Any] = deque()
     while True:
-        # A worker that is done may run ahead of the oldest block, but not without bound.
+        # A worker that is done may run ahead of the oldest batch, but not without bound.
         room = min(len(free), 2 * _AHEAD * len(actors) - len(waiting))
-        for chunk in islice(chunks, max(0, room)):
+        for batch in islice(batches, max(0, room)):
             actor = free.popleft()
-            reference = actor.process.remote(chunk)
+            reference = actor.process.remote(batch)
             running[reference] = actor
             waiting.append(reference)
         if not waiting:

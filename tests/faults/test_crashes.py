@@ -9,19 +9,15 @@ import itertools
 import os
 import pathlib
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mobilenet_hub as hub
 from commands import FORKSERVER
-from mobilenet_hub.pipeline import job
-from mobilenet_hub.pipeline.dataset.formats import read_rows
-from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.results import Block, Row
-from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.results import Outcome, Results
 from pictures import SMALL, write_pictures
+from stored_rows import rows
 
 FEATURES = 256
 
@@ -33,18 +29,16 @@ def embedding(identity):
 
 def compute(_, done, items):
     for item in items:
-        block = Block()
         if done(item.id, item.stamp(), ""):
-            block.skipped += 1
+            yield Results(skipped=[item.id])
         else:
-            block.entries.append(Row(item.id, item.path, item.stamp(), "", 0, 0))
-            block.features = embedding(item.id)[None]
-        yield block
+            outcome = Outcome(item.id, item.path, item.stamp())
+            yield Results([outcome], embedding(item.id)[None])
 
 
 def run(output, paths):
-    source = open_sources([str(path) for path in paths])
-    job.embed_to(output, source, hub.Module(SMALL), Settings(), runner=compute, part_items=3)
+    source = [str(path) for path in paths]
+    hub.embed_to(source, output, SMALL, executor=compute, part_items=3)
 
 
 def run_and_die(output, paths, number):
@@ -83,10 +77,10 @@ def test_a_run_that_died_before_any_file_operation_is_made_whole(
         process.join()
         assert process.exitcode in (0, 99)
         run(here, wanted)
-        rows = [row for batch in read_rows(Path(here)) for row in batch.to_pylist()]
-        assert sorted(row["id"] for row in rows) == [str(path) for path in wanted]
-        for row in rows:
-            np.testing.assert_array_equal(row["embedding"], embedding(row["id"]))
+        found = dict(rows(here))
+        assert sorted(found) == [str(path) for path in wanted]
+        for identity, row in found.items():
+            np.testing.assert_array_equal(row, embedding(identity))
         assert not [path for path in tmp_path.rglob("*.part") if here in str(path)]
         if process.exitcode == 0:
             break

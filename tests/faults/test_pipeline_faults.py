@@ -28,11 +28,10 @@ from commands import FORKSERVER, command, environment, mobilenet_hub_command
 from mobilenet_hub import files
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.pipeline import embed
-from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from pictures import SIZE, SMALL, encoded, picture, write_pictures
+from stored_rows import assert_same_rows, rows
 
 FAST = ["--module", SMALL, "--size", "32"]
 
@@ -48,28 +47,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def rows(output):
-    """Ids and embeddings in the order of the dataset; fails where an id occurs twice."""
-    found = [
-        (row["id"], np.float32(row["embedding"]))
-        for batch in read_rows(Path(output), ["id", "embedding"])
-        for row in batch.to_pylist()
-    ]
-    assert len({identity for identity, _ in found}) == len(found)
-    return found
-
-
 def failures(output):
     lines = Path(output, "_errors.jsonl").read_text("utf-8").splitlines()
     listed = {line["id"]: line for line in map(json.loads, lines)}
     assert len(listed) == len(lines)
     return listed
-
-
-def assert_same_rows(found, wanted):
-    assert [identity for identity, _ in found] == [identity for identity, _ in wanted]
-    for (_, row), (_, other) in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(row, other)
 
 
 # Bad files
@@ -150,9 +132,7 @@ def test_every_kind_of_bad_file_is_listed_and_disturbs_no_other(folder, module):
         "pipe.jpg": "not a regular file",
     }  # fmt: skip
 
-    summary = embed_to(
-        "out", open_sources("photos"), module, Settings(size=SIZE, dimensions=True), part_items=5
-    )
+    summary = embed_to("photos", "out", module, size=SIZE, dimensions=True, part_items=5)
     found = dict(rows("out"))
     assert len(found) == len(good) == summary.rows
     preprocessing = Preprocessing(*SIZE)
@@ -243,13 +223,13 @@ def test_a_worker_that_dies_ends_the_run_and_the_next_one_finishes_it(folder, mo
             raise SystemExit("killed")
         return decode(self, data, **options)
 
-    source, settings = open_sources("photos"), Settings(size=SIZE)
+    source, settings = "photos", {"size": SIZE}
     with monkeypatch.context() as patch:
         patch.setattr(Preprocessing, "__call__", dying)
         with pytest.raises(SystemExit):
-            embed_to("out", source, module, settings, part_items=8)
-    embed_to("out", source, module, settings, part_items=8)
-    embed_to("whole", source, module, settings, part_items=8)
+            embed_to(source, "out", module, **settings, part_items=8)
+    embed_to(source, "out", module, **settings, part_items=8)
+    embed_to(source, "whole", module, **settings, part_items=8)
     assert_same_rows(rows("out"), rows("whole"))
 
 
@@ -260,7 +240,7 @@ def test_a_worker_that_dies_ends_the_run_and_the_next_one_finishes_it(folder, mo
 @pytest.mark.parametrize("output", ["out", "out.parquet", "out.npy", "out.csv"])
 def test_a_disk_that_is_full_at_any_write_loses_nothing(folder, module, monkeypatch, output, call):
     write_pictures(folder / "photos", 10)
-    source, settings = open_sources("photos"), Settings(size=SIZE)
+    source, settings = "photos", {"size": SIZE}
     real, calls = os.fsync, []
 
     def full(descriptor):
@@ -269,13 +249,13 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(folder, module, monkeypa
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    embed_to(f"whole{Path(output).suffix}", source, module, settings, part_items=4)
+    embed_to(source, f"whole{Path(output).suffix}", module, **settings, part_items=4)
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            embed_to(output, source, module, settings, part_items=4)
+            embed_to(source, output, module, **settings, part_items=4)
         assert len(calls) == call
-    summary = embed_to(output, source, module, settings, part_items=4)
+    summary = embed_to(source, output, module, **settings, part_items=4)
     assert (summary.rows, summary.failures) == (10, 0)
     assert_same_rows(rows(output), rows(f"whole{Path(output).suffix}"))
     assert not [path for path in folder.rglob("*") if path.suffix == ".part"]
@@ -354,7 +334,7 @@ def test_a_signal_commits_the_open_part_and_the_next_run_goes_on(folder, module,
     done = mobilenet_hub_command("embed", "photos", "-o", "out", "--json", *FAST, check=True)
     summary = json.loads(done.stdout)
     assert (summary["skipped"], summary["rows"]) == (len(first), 900)
-    embed_to("whole", open_sources("photos"), module, Settings(size=SIZE))
+    embed_to("photos", "whole", module, size=SIZE)
     assert_same_rows(rows("out"), rows("whole"))
 
 
@@ -367,7 +347,7 @@ def run_in_child(output):
         time.sleep(0.01)
 
     files.os.fsync = slow
-    embed_to(output, open_sources("photos"), hub.Module(SMALL), Settings(size=SIZE), part_items=5)
+    embed_to("photos", output, hub.Module(SMALL), size=SIZE, part_items=5)
 
 
 def start_child(output):

@@ -12,11 +12,11 @@ import mobilenet_hub as hub
 from commands import python
 from mobilenet_hub.errors import InputError, MissingWeightsError, SourceError, UnknownHandleError
 from mobilenet_hub.images import Preprocessing
-from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed
-from mobilenet_hub.pipeline import sessions as lanes
-from mobilenet_hub.pipeline.parallel import chunked, ordered_map
-from mobilenet_hub.pipeline.processor import Processor, Settings, l2_normalized, softmax, top_k
-from mobilenet_hub.pipeline.sessions import Lane
+from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed, sessions
+from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
+from mobilenet_hub.pipeline.parallel import batched, ordered_map
+from mobilenet_hub.pipeline.processor import Processor, settings_for
+from mobilenet_hub.pipeline.sessions import Worker
 from mobilenet_hub.pipeline.sources.items import BytesItem
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, picture, write_pictures
 
@@ -128,7 +128,7 @@ def test_the_size_of_a_picture_is_that_which_people_see(module):
         file = io.BytesIO()
         turned.save(file, kind, **({} if kind == "BMP" else {"exif": exif}))
         files[kind] = file.getvalue()
-    processor = Processor(module, Settings(size=SIZE, dimensions=True))
+    processor = Processor(module, settings_for(module, {"size": SIZE}, dimensions=True))
     rows = processor([BytesItem(kind, kind, data) for kind, data in files.items()]).rows
     sizes = {row.id: (row.width, row.height) for row in rows}
     assert sizes == {"JPEG": (40, 48), "PNG": (40, 48), "WEBP": (40, 48), "BMP": (48, 40)}
@@ -207,39 +207,39 @@ def test_an_error_of_the_source_comes_through_and_ends_the_threads(module):
 
 
 def test_an_error_of_the_engine_comes_through(module, monkeypatch):
-    processor = Processor(module, Settings(size=SIZE))
+    processor = Processor(module, settings_for(module, {"size": SIZE}))
 
     def broken(*arguments):
         raise RuntimeError("the engine broke")
 
-    monkeypatch.setattr(Lane, "run", broken)
+    monkeypatch.setattr(Worker, "run", broken)
     with pytest.raises(RuntimeError, match="the engine broke"):
         processor([BytesItem("x", "x", encoded(0))])
 
 
-def test_large_images_in_memory_wait_in_small_chunks():
+def test_large_images_in_memory_wait_in_small_batches():
     items = [BytesItem(str(i), "", b"x" * (3 << 20)) for i in range(7)]
-    assert [len(chunk) for chunk in chunked(items, 16)] == [3, 3, 1]
-    assert [len(chunk) for chunk in chunked([BytesItem("", "", b"")] * 35, 16)] == [16, 16, 3]
+    assert [len(batch) for batch in batched(items, 16)] == [3, 3, 1]
+    assert [len(batch) for batch in batched([BytesItem("", "", b"")] * 35, 16)] == [16, 16, 3]
 
 
 def test_many_threads_may_share_one_processor(module):
-    processor = Processor(module, Settings(size=SIZE))
-    chunks = [[BytesItem(f"{c}/{i}", "", encoded(c * 7 + i)) for i in range(7)] for c in range(12)]
-    alone = [processor(chunk).features for chunk in chunks]
-    for block, expected in zip(ordered_map(processor, chunks, threads=4), alone, strict=True):
-        np.testing.assert_array_equal(block.features, expected)
+    processor = Processor(module, settings_for(module, {"size": SIZE}))
+    batches = [[BytesItem(f"{c}/{i}", "", encoded(c * 7 + i)) for i in range(7)] for c in range(12)]
+    alone = [processor(batch).features for batch in batches]
+    for results, expected in zip(ordered_map(processor, batches, threads=4), alone, strict=True):
+        np.testing.assert_array_equal(results.features, expected)
 
 
 def test_a_decoder_that_raises_anything_else_fails_one_item(module, monkeypatch):
-    processor = Processor(module, Settings(size=SIZE))
+    processor = Processor(module, settings_for(module, {"size": SIZE}))
 
     def broken(*arguments, **options):
         raise KeyError("surprise")
 
     monkeypatch.setattr(type(processor.preprocessing), "__call__", broken)
-    (entry,) = processor([BytesItem("x", "x", encoded(0))]).entries
-    assert entry.failure.reason == "unexpected KeyError: 'surprise'"
+    (outcome,) = processor([BytesItem("x", "x", encoded(0))]).outcomes
+    assert outcome.reason == "unexpected KeyError: 'surprise'"
 
 
 def test_the_pipeline_does_not_load_what_it_does_not_use(tmp_path):
@@ -259,7 +259,7 @@ def test_many_small_calls_compile_once(module, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(lanes, "_session_maker", never)
+    monkeypatch.setattr(sessions, "_session_maker", never)
     (second,) = embed(values, module, size=SIZE)
     np.testing.assert_array_equal(first.embedding, second.embedding)
     with pytest.raises(AssertionError, match="compiled again"):

@@ -18,7 +18,6 @@ import mobilenet_hub as hub
 from commands import mobilenet_hub_command
 from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.pipeline.job import embed_to
-from mobilenet_hub.pipeline.processor import Settings
 from mobilenet_hub.pipeline.sources.items import path_id
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.search import duplicates, find_duplicates
@@ -79,9 +78,9 @@ def test_an_index_is_made_of_any_dataset_and_says_how_queries_are_embedded(folde
     from mobilenet_hub.search import Index, build_index
 
     write_pictures(folder / "photos", 12)
-    module, settings = hub.Module(SMALL), Settings(size=SIZE, crop="none")
-    for output in ("out", "out.parquet", "out.npy", "out.csv"):
-        embed_to(output, open_sources("photos"), module, settings, part_items=5)
+    module, settings = hub.Module(SMALL), {"size": SIZE, "crop": "none"}
+    for output in ("out", "out.parquet", "out.npy"):
+        embed_to("photos", output, module, **settings, part_items=5)
         index = Index(build_index(output))
         assert len(index) == 12
         for record in index.embed(open_sources("photos/000[37].jpg").items()):
@@ -121,7 +120,7 @@ def test_a_file_that_is_not_the_one_described_beside_it_says_nothing(folder):
     from mobilenet_hub.search import Index, build_index
 
     write_pictures(folder / "photos", 3)
-    embed_to("out.npy", open_sources("photos"), hub.Module(SMALL), Settings(size=SIZE))
+    embed_to("photos", "out.npy", hub.Module(SMALL), size=SIZE)
     assert Index(build_index("out.npy")).made is not None
     np.save(folder / "out.npy", clouds(3, features=256))
     index = Index(build_index("out.npy"))
@@ -156,7 +155,7 @@ def test_an_index_of_other_weights_is_refused(folder):
 
     write_pictures(folder / "photos", 3)
     other = hub.Module(SMALL, weights="random")
-    embed_to("out", open_sources("photos"), other, Settings(size=SIZE))
+    embed_to("photos", "out", other, size=SIZE)
     with pytest.raises(DatasetError, match="other weights"):
         Index(build_index("out")).embed([])
 

@@ -42,24 +42,14 @@ def classify_command(
     --strict), unless there was no other.
     """
     from mobilenet_hub.images import MAX_PIXELS
-    from mobilenet_hub.pipeline import api
+    from mobilenet_hub.pipeline.api import classify
     from mobilenet_hub.pipeline.sources.resolve import open_words
 
     source = open_words(paths)
-    items = source.items()
-    first = list(islice(items, 2))
-    settings: dict[str, Any] = {
-        "top_k": top_k,
-        "crop": crop,
-        "resample": resample,
-        "size": size,
-        "max_pixels": max_pixels or MAX_PIXELS,
-    }
-    records = (  # for a single image another way is the shortest
-        iter([api.classify_one(first[0], module, **settings)])
-        if len(first) == 1
-        else api.classify(chain(first, items), module, **settings)
-    )
+    records = classify(
+        source.items(), module, top_k=top_k, crop=crop, resample=resample,
+        size=size, max_pixels=max_pixels or MAX_PIXELS,
+    )  # fmt: skip
     run = _Run(records, source.count)
     if as_json:
         for record in run.page(None):

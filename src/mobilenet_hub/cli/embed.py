@@ -60,40 +60,31 @@ def embed_command(
     from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.module import Module
     from mobilenet_hub.pipeline.job import embed_to
-    from mobilenet_hub.pipeline.processor import Settings
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.pipeline.sources.source import SourceOptions
 
     share = shard or options.Shard(0, 1)
     _refuse_own_source(paths, output)
-    settings = Settings(
-        labels=labels,
-        normalize=None if normalize == "none" else normalize,
-        crop=crop,
-        resample=resample,
-        max_pixels=max_pixels or MAX_PIXELS,
-        size=size,
-        content_hash=content_hash,
-        dimensions=dimensions,
-    )  # fmt: skip
     source = open_words(
         paths,
         SourceOptions(all_files, follow_links, root, path_column, image_column, id_column),
     )
     loaded = Module(module)
-    runner = None
+    execute = None
     if executor == "ray":
         from mobilenet_hub import ray
 
-        runner = ray.make_runner(module, loaded, address=address, workers=threads)
+        execute = ray.make_executor(module, loaded, address=address, workers=threads)
     shown = make_progress(progress, source.count if share.shares == 1 else lambda: None)
     start = time.monotonic()
     try:
         summary = embed_to(
-            output, source, loaded, settings, dtype=dtype, part_items=part_items,
-            shard=share, restart=restart, errors=errors, threads=threads, progress=shown,
-            runner=runner,
+            source, output, loaded, labels=labels,
+            normalize=None if normalize == "none" else normalize, dtype=dtype,
+            dimensions=dimensions, content_hash=content_hash, part_items=part_items, shard=share,
+            restart=restart, errors=errors, threads=threads, progress=shown, executor=execute,
+            size=size, crop=crop, resample=resample, max_pixels=max_pixels or MAX_PIXELS,
         )  # fmt: skip
     finally:
         shown.close()

@@ -192,7 +192,7 @@ Output = Annotated[
     typer.Option(
         "--output", "-o", metavar="PATH", show_default=False,
         help="A folder for a dataset of Parquet parts; or one file, by its suffix: .parquet, "
-        ".npy (and .ids.txt), .csv, .lance.",
+        ".npy (and .ids.txt), .csv.",
     ),
 ]  # fmt: skip
 PartItems = Annotated[

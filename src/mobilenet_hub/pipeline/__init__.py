@@ -1,9 +1,9 @@
-"""Many images through a module: sources, decode, run, sinks.
+"""Many images through a module: sources, decode, run, dataset.
 
 `embed` and `classify` are generators of records; `mobilenet-hub embed` and `classify` stand on the
-same parts. The way of an item: `sources` finds it, `compute` reads, decodes and runs it, `run` does
-that for many at once and keeps their order, `job` writes them to what `shards`, `manifest` and
-`sinks` keep on disk.
+same parts. The way of an item: `sources` finds it, `processor` reads, decodes and runs it,
+`parallel` does that for many at once and keeps their order, `job` writes them to what `dataset`
+keeps on disk.
 """
 
 from __future__ import annotations

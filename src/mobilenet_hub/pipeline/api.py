@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Unpack
 
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.images import MAX_PIXELS, Crop, Resample
+from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline.parallel import Blocks, run
-from mobilenet_hub.pipeline.processor import Normalize, Processor, Settings
-from mobilenet_hub.pipeline.records import Classification, Embedding, Failure
-from mobilenet_hub.pipeline.results import Failed
-from mobilenet_hub.pipeline.sources.items import Item
+from mobilenet_hub.pipeline.parallel import ResultStream, process_all
+from mobilenet_hub.pipeline.processor import Processor, settings_for
+from mobilenet_hub.pipeline.records import Classification, Embedding, Failure, Label
+from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import SourceLike, SourceOptions
+from mobilenet_hub.settings import Normalize, PreprocessingChoices
 
 EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"
@@ -26,12 +27,9 @@ def embed(
     *,
     labels: int = 0,
     normalize: Normalize | None = None,
-    crop: Crop = "center",
-    resample: Resample = "bilinear",
-    size: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
     threads: int | None = None,
     options: SourceOptions | None = None,
+    **preprocessing: Unpack[PreprocessingChoices],
 ) -> Iterator[Embedding | Failure]:
     """Feature vectors of many images, on all cores, in constant memory.
 
@@ -50,12 +48,11 @@ def embed(
         labels: how many of the most likely classes to add to each record (the module must be one
             that classifies).
         normalize: `l2` scales each vector to length 1.
-        crop: see `images.Preprocessing`.
-        resample: see there.
-        max_pixels: see there.
-        size: height and width to resize to, where the module's input size is not fixed.
         threads: how many images to read and decode at once; one a core by default.
         options: how to read sources.
+        **preprocessing: `crop`, `resample`, `max_pixels`: see `hub.Preprocessing`; `size`: height
+            and width to resize to, where the module's input size is not fixed. What is not given
+            is as `module.preprocessing` has it.
 
     Returns:
         An iterator with one record for each item, in the order of the source. An image's result
@@ -67,14 +64,11 @@ def embed(
         UnknownHandleError, MissingWeightsError: the module cannot be had.
         InputError: settings that mean nothing, or labels from a module without logits.
     """
-    settings = Settings(
-        labels=labels, normalize=normalize, crop=crop, resample=resample, size=size,
-        max_pixels=max_pixels,
-    )  # fmt: skip
+    loaded = module if isinstance(module, Module) else Module(module)
+    settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
     opened = open_sources(source, options)
-    processor = Processor(module, settings, threads=threads)
-    blocks = run(processor, opened.items(), threads=threads)
-    return embeddings(blocks)
+    processor = Processor(loaded, settings, threads=threads)
+    return embeddings(process_all(processor, opened.items(), threads=threads))
 
 
 def classify(
@@ -82,25 +76,25 @@ def classify(
     module: Module | str = CLASSIFY_MODULE,
     *,
     top_k: int = 5,
-    crop: Crop = "center",
-    resample: Resample = "bilinear",
-    size: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
     threads: int | None = None,
     options: SourceOptions | None = None,
+    **preprocessing: Unpack[PreprocessingChoices],
 ) -> Iterator[Classification | Failure]:
     """The most likely classes of many images, on all cores, in constant memory.
+
+    ```python
+    for record in hub.classify("photos/"):
+        print(record.id, record.labels[0].name if record.ok else record.reason)
+    ```
 
     Args:
         source: see `embed`.
         module: a module of task `classification`, or its handle.
         top_k: how many classes.
-        crop: see `embed`, as for all that follow.
-        resample: how to resize.
-        size: height and width to resize to.
-        max_pixels: of the largest picture to decode.
         threads: how many images to read and decode at once.
         options: how to read sources.
+        **preprocessing: `crop`, `resample`, `size` (height and width to resize to) and `max_pixels`
+            (of the largest picture to decode): see `embed`.
 
     Returns:
         An iterator with one record for each item, in the order of the source.
@@ -110,57 +104,51 @@ def classify(
     """
     if top_k < 1:
         raise InputError(f"top_k must be at least 1. Received: {top_k}")
-    settings = Settings(
-        features=False, labels=top_k, crop=crop, resample=resample, size=size,
-        max_pixels=max_pixels,
-    )  # fmt: skip
+    loaded = module if isinstance(module, Module) else Module(module)
+    settings = settings_for(loaded, preprocessing, features=False, labels=top_k)
     opened = open_sources(source, options)
-    processor = Processor(module, settings, threads=threads)
-    return _classifications(run(processor, opened.items(), threads=threads))
+    processor = Processor(loaded, settings, threads=threads)
+    return _classifications(process_all(processor, opened.items(), threads=threads))
 
 
-def classify_one(
-    item: Item,
-    module: Module | str = CLASSIFY_MODULE,
-    *,
-    top_k: int = 5,
-    crop: Crop = "center",
-    resample: Resample = "bilinear",
-    size: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
-) -> Classification | Failure:
-    """One image, in the least time from a cold start: compiled for a single image.
-
-    Scores may differ from `classify`'s in the last bits.
-    """
-    settings = Settings(
-        features=False, labels=top_k, crop=crop, resample=resample, size=size,
-        max_pixels=max_pixels,
-    )  # fmt: skip
-    processor = Processor(module, settings, single=True)
-    return next(_classifications(run(processor, [item], threads=1)))
-
-
-def embeddings(blocks: Blocks) -> Iterator[Embedding | Failure]:
-    """Blocks as records."""
-    with closing(blocks):
-        for block in blocks:
-            labels = block.labels()
-            rows = iter(range(len(block.features)))
-            for entry in block.entries:
-                if isinstance(entry, Failed):
-                    yield entry.failure
-                    continue
-                row = next(rows)
-                yield Embedding(entry.id, entry.path, block.features[row], labels[row])
-
-
-def _classifications(blocks: Blocks) -> Iterator[Classification | Failure]:
-    with closing(blocks):
-        for block in blocks:
-            labels = iter(block.labels())
-            for entry in block.entries:
-                if isinstance(entry, Failed):
-                    yield entry.failure
+def embeddings(stream: ResultStream) -> Iterator[Embedding | Failure]:
+    """Results as records."""
+    with closing(stream):
+        for results in stream:
+            rows = iter(zip(results.features, _labels(results), strict=True))
+            for outcome in results.outcomes:
+                if outcome.failed:
+                    yield _failure(outcome)
                 else:
-                    yield Classification(entry.id, entry.path, next(labels))
+                    yield Embedding(outcome.id, outcome.path, *next(rows))
+
+
+def _classifications(stream: ResultStream) -> Iterator[Classification | Failure]:
+    with closing(stream):
+        for results in stream:
+            labels = iter(_labels(results))
+            for outcome in results.outcomes:
+                if outcome.failed:
+                    yield _failure(outcome)
+                else:
+                    yield Classification(outcome.id, outcome.path, next(labels))
+
+
+def _failure(outcome: Outcome) -> Failure:
+    assert outcome.stage is not None
+    return Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
+
+
+def _labels(results: Results) -> list[tuple[Label, ...]]:
+    """The labels of each row, in words; empty where none were asked for."""
+    names = imagenet_labels()
+    if results.label_indices.size == 0:
+        return [() for _ in results.rows]
+    return [
+        tuple(
+            Label(index, names[index], score) for index, score in zip(indices, scores, strict=True)
+        )
+        for indices, scores in zip(
+            results.label_indices.tolist(), results.label_scores.tolist(), strict=True
+        )
+    ]

@@ -1,34 +1,35 @@
-"""`embed_to`: a source into a dataset or file, from start to end. What the command does."""
+"""`hub.embed_to`: a source into a dataset or file, from start to end. What the command does."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Unpack
 
 from mobilenet_hub import __version__
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.module import Module
-from mobilenet_hub.pipeline.dataset import formats as sinks
-from mobilenet_hub.pipeline.dataset import single_file as packing
+from mobilenet_hub.pipeline.api import EMBED_MODULE
+from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import Done
 from mobilenet_hub.pipeline.dataset.parquet import Layout
-from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, Dataset, Shard
-from mobilenet_hub.pipeline.parallel import Blocks, run
-from mobilenet_hub.pipeline.processor import Processor, Settings
+from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, DatasetWriter, Shard
+from mobilenet_hub.pipeline.parallel import ResultStream, process_all
+from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.progress import Counts, Progress
-from mobilenet_hub.pipeline.results import Failed
 from mobilenet_hub.pipeline.sources.items import Item
-from mobilenet_hub.pipeline.sources.source import Source
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOptions
 from mobilenet_hub.pipeline.stop import Stop
+from mobilenet_hub.settings import DType, Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
 
-Runner = Callable[[Settings, Done, Iterable[Item]], Blocks]
+Executor = Callable[[Settings, Done, Iterable[Item]], ResultStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,81 +56,96 @@ class Summary:
 
 
 def embed_to(
+    source: SourceLike | Source,
     output: str | os.PathLike[str],
-    source: Source,
-    module: Module,
-    settings: Settings,
+    module: Module | str = EMBED_MODULE,
     *,
-    dtype: Literal["float32", "float16"] = "float32",
+    labels: int = 0,
+    normalize: Normalize | None = None,
+    dtype: DType = "float32",
+    dimensions: bool = False,
+    content_hash: bool = False,
     part_items: int = PART_ITEMS,
     shard: Shard = (0, 1),
     restart: bool = False,
     errors: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    options: SourceOptions | None = None,
     progress: Progress | None = None,
-    runner: Runner | None = None,
+    executor: Executor | None = None,
+    **preprocessing: Unpack[PreprocessingChoices],
 ) -> Summary:
-    """Embed a source into a dataset; taken up where it was if it is there already.
+    """Embed a source into a dataset or file; taken up where it was if it is there already.
+
+    ```python
+    summary = hub.embed_to("photos/", "features.parquet")
+    print(summary.rows, "rows;", summary.failures, "failed, listed in", summary.errors)
+    ```
 
     Args:
-        output: a file (`.parquet`, `.npy`, `.csv`, `.lance`), or a folder for a dataset of parts.
-        source: see `sources.open_sources`.
-        module: what computes.
-        settings: what is computed.
+        source: see `hub.embed`.
+        output: a file (`.parquet`, `.npy`, `.csv`), or a folder for a dataset of parts.
+        module: a module or its handle.
+        labels: how many of the most likely classes to add to each row (the module must be one that
+            classifies).
+        normalize: `l2` scales each vector to length 1.
         dtype: of the embeddings on disk.
+        dimensions: add each picture's width and height, in pixels, upright.
+        content_hash: add the sha256 of each image's bytes, and tell by it whether an image changed
+            since the last run, not by size and time.
         part_items: how many items go into one part.
         shard: (i, n) takes those items whose id falls to the i-th of n runs, counted from 0.
         restart: begin anew, whatever is there.
         errors: where to list the failures, as `.jsonl` or `.parquet`; by default
             `OUT/_errors.jsonl`, or beside a file and only if there are any.
-        threads: how many images to read and decode at once.
-        progress: told of every block.
-        runner: who computes the blocks; threads of this process by default.
+        threads: how many images to read and decode at once; one a core by default.
+        options: how to read sources.
+        progress: told of the counts after each few items.
+        executor: who computes the results (see `hub.ray.make_executor`); threads of this process
+            by default.
+        **preprocessing: see `hub.embed`.
 
     Returns:
         What was done. On SIGINT or SIGTERM the open part is committed and the summary says so; a
         second signal ends at once, which loses the open part and nothing else.
 
     Raises:
+        SourceError: the source does not exist.
         DatasetError: what is there was made with other settings, or another run is writing to it.
-        InputError: the output cannot hold what is asked for.
+        InputError: the output cannot hold what is asked for, or settings that mean nothing.
         OSError: the output cannot be written; what was committed is taken up by the next run.
     """
     path = Path(output)
-    if errors is not None and Path(errors).suffix.lower() not in (".jsonl", ".parquet"):
-        raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
-    if errors is not None and not _is_apart(Path(errors).absolute(), path.absolute()):
-        raise InputError(
-            "errors are listed in a file of their own, in a folder that exists. "
-            f"Received: {str(errors)!r}"
-        )
-    layout, described = _describe(module, settings, dtype)
-    single = packing.is_single(path)
+    opened = source if isinstance(source, Source) else open_sources(source, options)
+    loaded = module if isinstance(module, Module) else Module(module)
+    settings = settings_for(
+        loaded, preprocessing, labels=labels, normalize=normalize, dtype=dtype,
+        dimensions=dimensions, content_hash=content_hash,
+    )  # fmt: skip
+    _check_errors(None if errors is None else Path(errors), path)
+    single = single_file.is_single(path)
     if single:
-        packing.check_output(path, layout, restart=restart)
+        single_file.check_output(path, settings, restart=restart)
         if shard != (0, 1):
             raise InputError(f"a shard needs a folder as output. Received: {str(path)!r}")
-    dataset = Dataset(
-        packing.work_folder(path) if single else path, layout, described, part_items=part_items,
-        shard=shard, restart=restart,
-        elsewhere=partial(packing.begin, path, restart=restart) if single else frozenset,
+    dataset = DatasetWriter(
+        single_file.work_folder(path) if single else path, _layout(loaded, settings),
+        part_items=part_items, shard=shard, restart=restart,
+        find_moved=partial(single_file.begin, path, restart=restart) if single else frozenset,
     )  # fmt: skip
     counts, unlisted = Counts(), False
     with dataset, Stop() as stop:
-        items = _Selection(source, shard, remember=single)
-        if runner is None:
-            processor = Processor(module, settings, done=dataset.done, threads=threads)
-            blocks = run(processor, items, threads=threads)
+        items = _Selection(opened, shard, remember=single)
+        if executor is None:
+            processor = Processor(loaded, settings, done=dataset.done, threads=threads)
+            stream = process_all(processor, items, threads=threads)
         else:
-            blocks = runner(settings, dataset.done, items)
-        with closing(blocks):
-            while (block := stop.waiting_for(blocks)) is not None:
-                dataset.add(block)
-                failed = [entry for entry in block.entries if isinstance(entry, Failed)]
-                unlisted |= any(entry.failure.stage == "list" for entry in failed)
-                counts.failed += len(failed)
-                counts.done += len(block.entries) - len(failed)
-                counts.skipped += block.skipped
+            stream = executor(settings, dataset.done, items)
+        with closing(stream):
+            while (results := stop.waiting_for(stream)) is not None:
+                dataset.add(results)
+                unlisted |= any(outcome.stage == "list" for outcome in results.outcomes)
+                counts.add(results)
                 if progress is not None:
                     progress.update(counts)
         dataset.finish()
@@ -142,21 +158,30 @@ def embed_to(
                 )
             dataset.keep_only(items.seen)
         rows, failures = dataset.counts()
-        listed = sinks.errors_path(path) if single else dataset.errors_path
+        listed = formats.errors_path(path) if single else dataset.errors_path
         if errors is not None:
             listed = Path(errors)
         if single and errors is None and not failures:
             listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
         else:
-            sinks.write_failures(listed, dataset.failures())
+            formats.write_failures(listed, dataset.failures())
         if single and not interrupted:
-            packing.pack(path, dataset, layout)
+            single_file.pack(path, dataset)
     return Summary(counts, rows, failures, items.duplicates, path, listed, interrupted)
 
 
-def _is_apart(errors: Path, output: Path) -> bool:
-    """Whether a list of errors can be written, and not over the output."""
-    return errors != output and (errors.parent.is_dir() or errors.parent == output)
+def _check_errors(errors: Path | None, output: Path) -> None:
+    """Refuse a list of errors that cannot be written, or would be written over the output."""
+    if errors is None:
+        return
+    if errors.suffix.lower() not in (".jsonl", ".parquet"):
+        raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
+    errors, output = errors.absolute(), output.absolute()
+    if errors == output or not (errors.parent.is_dir() or errors.parent == output):
+        raise InputError(
+            "errors are listed in a file of their own, in a folder that exists. "
+            f"Received: {str(errors)!r}"
+        )
 
 
 class _Selection:
@@ -190,33 +215,12 @@ class _Selection:
             yield item
 
 
-def _describe(
-    module: Module, settings: Settings, dtype: Literal["float32", "float16"]
-) -> tuple[Layout, Mapping[str, Any]]:
-    """The layout of the rows, and all that determines what is in them."""
-    info = module.info
-    height, width = settings.size or (info.image_size, info.image_size)
-    described = {
-        "handle": info.handle,
+def _layout(module: Module, settings: Settings) -> Layout:
+    """The columns of the rows, and all that determines what is in them."""
+    metadata = {
+        "handle": module.info.handle,
         "weights_sha256": fingerprint(module.weights),
-        "crop": settings.crop,
-        "resample": settings.resample,
-        "max_pixels": settings.max_pixels,
-        "height": height,
-        "width": width,
-        "normalize": settings.normalize,
-        "labels": settings.labels,
-        "dtype": dtype,
-        "dimensions": settings.dimensions,
-        "content_hash": settings.content_hash,
+        **settings.to_dict(),
         "library_version": __version__,
     }
-    layout = Layout(
-        features=module.weights.network.num_features,
-        dtype=dtype,
-        labels=settings.labels,
-        dimensions=settings.dimensions,
-        content_hash=settings.content_hash,
-        metadata=described,
-    )
-    return layout, described
+    return Layout(module.weights.network.num_features, settings, metadata)

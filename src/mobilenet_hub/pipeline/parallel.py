@@ -1,7 +1,7 @@
 """Many items through a processor at once, and out again in the order they came in.
 
-Everything is bounded: so many chunks of so many items are under way, and the next is taken from the
-source only when the oldest has been taken by the consumer. A slow consumer therefore slows the
+Everything is bounded: so many batches of so many items are under way, and the next is taken from
+the source only when the oldest has been taken by the consumer. A slow consumer therefore slows the
 source, and memory does not depend on how many items there are.
 """
 
@@ -14,23 +14,25 @@ from itertools import chain
 from typing import TypeVar
 
 from mobilenet_hub.pipeline.processor import Processor
-from mobilenet_hub.pipeline.results import Block
+from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import BytesItem, Item
 from mobilenet_hub.runtime import available_threads
 
-Blocks = Generator[Block, None, None]
+ResultStream = Generator[Results, None, None]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-CHUNK_BYTES = 8 << 20  # of images that are carried in memory; a larger one is a chunk of its own
-_AHEAD = 4  # chunks under way for each thread: enough that none waits for the oldest to be taken
+BATCH_BYTES = 8 << 20  # of images that are carried in memory; a larger one is a batch of its own
+_AHEAD = 4  # batches under way for each thread: enough that none waits for the oldest to be taken
 
 # Reading from a network is waiting: many threads wait, few items each, so that memory is bounded.
 REMOTE_THREADS = 32
-_REMOTE_CHUNK_ITEMS = 2
+_REMOTE_BATCH_ITEMS = 2
 
 
-def run(processor: Processor, items: Iterable[Item], *, threads: int | None = None) -> Blocks:
+def process_all(
+    processor: Processor, items: Iterable[Item], *, threads: int | None = None
+) -> ResultStream:
     """Process items on several threads.
 
     Args:
@@ -40,7 +42,7 @@ def run(processor: Processor, items: Iterable[Item], *, threads: int | None = No
             `REMOTE_THREADS` for items on a network.
 
     Yields:
-        Blocks of consecutive items. When the generator is closed, threads finish the chunks they
+        Results of consecutive items. When the generator is closed, threads finish the batches they
         are at, and no further ones begin.
     """
     stream = iter(items)
@@ -50,23 +52,23 @@ def run(processor: Processor, items: Iterable[Item], *, threads: int | None = No
     remote = bool(getattr(first, "remote", False))
     if threads is None:
         threads = REMOTE_THREADS if remote else available_threads()
-    size = _REMOTE_CHUNK_ITEMS if remote else processor.chunk()
-    chunks = chunked(chain((first,), stream), size)
-    yield from ordered_map(processor, chunks, threads=threads)
+    size = _REMOTE_BATCH_ITEMS if remote else processor.batch_items()
+    batches = batched(chain((first,), stream), size)
+    yield from ordered_map(processor, batches, threads=threads)
 
 
-def chunked(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of up to `size` items, fewer where they carry many bytes."""
-    chunk: list[Item] = []
+    batch: list[Item] = []
     carried = 0
     for item in items:
-        chunk.append(item)
+        batch.append(item)
         carried += len(item.data) if isinstance(item, BytesItem) else 0
-        if len(chunk) == size or carried >= CHUNK_BYTES:
-            yield chunk
-            chunk, carried = [], 0
-    if chunk:
-        yield chunk
+        if len(batch) == size or carried >= BATCH_BYTES:
+            yield batch
+            batch, carried = [], 0
+    if batch:
+        yield batch
 
 
 def ordered_map(

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TextIO
 
+from mobilenet_hub.pipeline.results import Results
+
 ProgressKind = Literal["auto", "bar", "json", "none"]
 JSON_PERIOD_SECONDS = 1.0
 
@@ -27,6 +29,13 @@ class Counts:
     done: int = 0
     failed: int = 0
     skipped: int = 0
+
+    def add(self, results: Results) -> None:
+        """Count the results of some items."""
+        rows = len(results.rows)
+        self.done += rows
+        self.failed += len(results.outcomes) - rows
+        self.skipped += len(results.skipped)
 
     @property
     def items(self) -> int:

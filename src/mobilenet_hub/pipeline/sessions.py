@@ -1,10 +1,11 @@
-"""Lanes: where images are decoded and computed, one for each core.
+"""Workers: where images are decoded and computed, one for each core.
 
-A lane is a compiled network of its own that computes in the thread which calls it, and room for the
-pixels of some images. A thread takes a lane, decodes into it, computes, and gives it back; so there
-is no handing over between threads, and never more threads at work than cores. Measured on 2 cores,
-that reaches 0.95 of the bound (benchmarks/embed.py); threads that share one network with a stream
-for each reach 0.7 to 0.9. The price is the memory of a compiled network for each core, 10 to 50 MB.
+A worker is a compiled network of its own that computes in the thread which calls it, and a buffer
+for the pixels of some images. A thread takes a worker, decodes into its buffer, computes, and gives
+it back; so there is no handing over between threads, and never more threads at work than cores.
+Measured on 2 cores, that reaches 0.95 of the bound (benchmarks/embed.py); threads that share one
+network with a stream for each reach 0.7 to 0.9. The price is the memory of a compiled network for
+each core, 10 to 50 MB.
 """
 
 from __future__ import annotations
@@ -21,82 +22,83 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.module import Module
 from mobilenet_hub.runtime import GraphSpec, Session
-from mobilenet_hub.runtime.contracts import Check, Images, Outputs
+from mobilenet_hub.runtime.contracts import Outputs
+from mobilenet_hub.settings import PreprocessingSettings, Settings
 from mobilenet_hub.weights.canonical import Weights
 
 FEATURES, LOGITS = "features", "default"
 
 # Images decoded before they are computed: the more, the longer code and weights stay in the cache;
 # but their pixels must too. Measured: 16 of 224×224 and 64 of 96×96.
-_LANE_BYTES = 16 * 224 * 224 * 3
-_LANE_IMAGES = 64
+_BUFFER_BYTES = 16 * 224 * 224 * 3
+_BUFFER_IMAGES = 64
 
 
-class Lane:
-    """A session, and room for pixels.
+class Worker:
+    """A session, and a buffer for pixels.
 
     Attributes:
         pixels: [images, height, width, 3]; holds whatever was put there last.
     """
 
-    def __init__(self, session: Session, preprocessing: Preprocessing) -> None:
+    def __init__(self, session: Session, preprocessing: PreprocessingSettings) -> None:
         self._session = session
-        images = lane_images(preprocessing, session.tile)
+        images = buffer_images(preprocessing, session.tile)
         self.pixels: NDArray[Any] = np.zeros((images, *preprocessing.shape), preprocessing.dtype)
 
     def outputs(self, images: int) -> Outputs:
         """Uninitialised arrays with room for the results of at least so many images."""
-        return self._session.outputs(_whole_tiles(images, self._session.tile))
+        return self._session.outputs(_whole(images, self._session.tile))
 
     def run(self, images: int, outputs: Outputs, start: int) -> None:
         """Compute the first images in `pixels`; results go to `outputs` from row `start` on.
 
-        The last tile's other images are computed too, from older pixels, and nobody looks at them.
+        The rest of the last micro-batch is computed too, from older pixels, and never looked at.
         """
-        images = _whole_tiles(images, self._session.tile)
-        part = slice(start, start + images)
+        images = _whole(images, self._session.tile)
+        rows = slice(start, start + images)
         self._session.run(
-            self.pixels[:images], {name: value[part] for name, value in outputs.items()}
+            self.pixels[:images], {name: value[rows] for name, value in outputs.items()}
         )
 
 
-def lane_images(preprocessing: Preprocessing, tile: int) -> int:
-    """How many images a lane takes at once: whole tiles."""
-    images = min(_LANE_IMAGES, _LANE_BYTES // (3 * preprocessing.height * preprocessing.width))
-    return max(tile, images - images % tile)
+def buffer_images(preprocessing: PreprocessingSettings, micro_batch: int) -> int:
+    """How many images a worker's buffer holds: whole micro-batches."""
+    pixels = preprocessing.height * preprocessing.width
+    images = min(_BUFFER_IMAGES, _BUFFER_BYTES // (3 * pixels))
+    return max(micro_batch, images - images % micro_batch)
 
 
-def _whole_tiles(images: int, tile: int) -> int:
-    return -(-images // tile) * tile
+def _whole(images: int, micro_batch: int) -> int:
+    return -(-images // micro_batch) * micro_batch
 
 
-class Lanes:
-    """A pool of lanes; each is made when all others are taken, up to a limit.
+class Workers:
+    """A pool of workers; each is made when all others are taken, up to a limit.
 
     Args:
-        make: makes a lane.
-        limit: the greatest number of lanes.
+        make: makes a worker.
+        limit: the greatest number of workers.
     """
 
-    def __init__(self, make: Callable[[], Lane], limit: int) -> None:
+    def __init__(self, make: Callable[[], Worker], limit: int) -> None:
         self._make = make
         self._left = limit
         self._lock = threading.Lock()
-        self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()  # the last one used is in the cache
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # the last used is in the cache
 
     @contextmanager
-    def borrow(self) -> Iterator[Lane]:
-        """A lane for this thread alone; waits for one where all are taken."""
-        lane = self._take()
+    def one(self) -> Iterator[Worker]:
+        """A worker for this thread alone; waits for one where all are taken."""
+        worker = self._take()
         try:
-            yield lane
+            yield worker
         finally:
-            self._idle.put(lane)
+            self._idle.put(worker)
 
-    def _take(self) -> Lane:
+    def _take(self) -> Worker:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
@@ -108,38 +110,38 @@ class Lanes:
         return self._make()
 
 
-# A module's lanes are kept as long as it is, so that many small calls compile once.
-_pools: WeakKeyDictionary[Module, dict[Any, tuple[Weights, Lanes]]] = WeakKeyDictionary()
+# A module's workers are kept as long as it is, so that many small calls compile once.
+_pools: WeakKeyDictionary[Module, dict[Any, tuple[Weights, Workers]]] = WeakKeyDictionary()
 _pools_lock = threading.Lock()
 
 
-def lanes_of(
-    module: Module,
-    spec: GraphSpec,
-    preprocessing: Preprocessing,
-    *,
-    features: bool,
-    logits: bool,
-    limit: int,
-) -> Lanes:
-    """The lanes of a module, made when first asked for.
+def graph_spec(preprocessing: PreprocessingSettings) -> GraphSpec:
+    """The input of the graph that takes the pixels of a preprocessing."""
+    dtype: Any = preprocessing.dtype.name
+    return GraphSpec(dtype, preprocessing.height, preprocessing.width)
+
+
+def workers_of(module: Module, settings: Settings, limit: int) -> Workers:
+    """The workers of a module, made when first asked for.
+
+    Their output is `default`; where features and labels both are wanted, that is the logits, and
+    the features are `features` beside it.
 
     Args:
         module: what they compute.
-        spec: its input.
-        preprocessing: of the same input.
-        features: whether there is to be an output of features: `features` beside logits, else
-            `default`.
-        logits: whether there is to be an output `default` of logits.
-        limit: the greatest number of lanes.
+        settings: what is wanted, and of which pixels.
+        limit: the greatest number of workers.
     """
+    preprocessing = settings.preprocessing
+    spec, features, logits = graph_spec(preprocessing), settings.features, settings.labels > 0
     key = (spec, features, logits, limit)
     weights = module.weights  # another object after training
     with _pools_lock:
         pools = _pools.setdefault(module, {})
         if key not in pools or pools[key][0] is not weights:
             make_session = _session_maker(module, weights, spec, features=features, logits=logits)
-            pools[key] = weights, Lanes(lambda: Lane(make_session(), preprocessing), limit)
+            workers = Workers(lambda: Worker(make_session(), preprocessing), limit)
+            pools[key] = weights, workers
         return pools[key][1]
 
 
@@ -158,25 +160,3 @@ def _session_maker(
     graph = bytes(model.SerializeToString())
     engine = module.engine_for_one_thread()
     return lambda: engine.compile(graph, spec, tile=spec.tile)
-
-
-class SingleSession:
-    """The module's own path for a single image, on all cores, in the form of a session."""
-
-    tile = 1
-    in_flight = 1
-
-    def __init__(self, module: Module, task: Task) -> None:
-        self._module = module
-        self._signature = f"image_{task}"
-        network = module.weights.network
-        self._width = network.num_features if task == "feature_vector" else network.num_classes
-
-    def outputs(self, batch: int) -> Outputs:
-        """Uninitialised arrays."""
-        return {"default": np.empty((batch, self._width), np.float32)}
-
-    def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
-        """Call the module, image by image."""
-        for image, row in zip(images, outputs["default"], strict=True):
-            row[:] = self._module(image[None], signature=self._signature)[0]

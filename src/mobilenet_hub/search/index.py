@@ -21,15 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError, MissingExtraError
-from mobilenet_hub.files import atomic_file, write_atomically
+from mobilenet_hub.files import atomic_file, remove_leftovers, write_atomically
 from mobilenet_hub.pipeline.api import embeddings
-from mobilenet_hub.pipeline.dataset.manifest import exactly, remove_leftovers
-from mobilenet_hub.pipeline.parallel import run
-from mobilenet_hub.pipeline.processor import Processor, Settings, l2_normalized
+from mobilenet_hub.pipeline.outputs import l2_normalized
+from mobilenet_hub.pipeline.parallel import process_all
+from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.vectors import how_made, row_ids, unit_vectors
+from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights, fingerprint
 
 FORMAT = "mobilenet-hub-index/1"
@@ -37,10 +38,6 @@ VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
 
 # Recall@10 is 0.999 with these on 20,000 features of photos (benchmarks/README.md).
 _EXPANSION_ADD, _EXPANSION_SEARCH = 128, 64
-
-
-# What JSON of another shape, and usearch, raise.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +77,8 @@ def build_index(
     """
     dataset = Path(dataset)
     output = default_path(dataset) if output is None else Path(output)
-    remove_leftovers(output, exactly(VECTORS, IDS, SETTINGS))
-    _refuse_strangers(output)
+    remove_leftovers(output, {VECTORS, IDS, SETTINGS}.__contains__)
+    _refuse_other_folders(output)
     made = how_made(dataset)
     index, rows = None, 0
     for vectors in unit_vectors(dataset):
@@ -127,7 +124,7 @@ def _write_ids(path: Path, dataset: Path) -> None:
             writer.write_batch(pa.record_batch([pa.array(ids, pa.string())], schema=schema))
 
 
-def _refuse_strangers(output: Path) -> None:
+def _refuse_other_folders(output: Path) -> None:
     """Never write into a folder that is something else."""
     if output.exists():
         names = {path.name for path in output.iterdir()} if output.is_dir() else {"a file"}
@@ -230,15 +227,27 @@ class Index:
                 "the dataset of this index does not say which module made it; name it with "
                 f"--module. Received: {str(self.path)!r}"
             )
-        loaded = Module(name)
-        # Where the index says nothing, the usual preprocessing is taken for granted.
-        settings = Settings() if self.made is None else _settings(self.made, name, loaded.weights)
-        # A query or two, from a cold start: compiled for single images.
-        return embeddings(run(Processor(loaded, settings, single=True), items, threads=1))
+        if self.made is None:  # then the module's own preprocessing is taken for granted
+            loaded = Module(name)
+            settings = settings_for(loaded, {})
+        else:
+            settings = _query_settings(self.made)
+            how = settings.compute
+            loaded = Module(
+                name, engine=how.engine, precision=how.precision, providers=how.providers
+            )
+            _check_weights(self.made, name, loaded.weights)
+        return embeddings(process_all(Processor(loaded, settings, threads=1), items, threads=1))
 
 
-def _settings(made: dict[str, Any], name: str, weights: Weights) -> Settings:
-    """Those the rows were made with, if these are the weights that made them.
+def _query_settings(made: dict[str, Any]) -> Settings:
+    """How queries are computed: as the rows were, and nothing but features."""
+    rows = Settings.from_dict(made)
+    return Settings(rows.preprocessing, rows.compute)
+
+
+def _check_weights(made: dict[str, Any], name: str, weights: Weights) -> None:
+    """Refuse other weights than those that made the rows.
 
     Raises:
         DatasetError: they are others.
@@ -250,7 +259,3 @@ def _settings(made: dict[str, Any], name: str, weights: Weights) -> Settings:
             f"(sha256 {made['weights_sha256']}) than these; name them with --module PATH. "
             f"Received: {name}, sha256 {sha256}"
         )
-    return Settings(
-        crop=made["crop"], resample=made["resample"], size=(made["height"], made["width"]),
-        max_pixels=made["max_pixels"],
-    )  # fmt: skip

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
-from mobilenet_hub.pipeline.dataset import formats as sinks
-from mobilenet_hub.pipeline.dataset import single_file as packing
+from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Manifest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY
-from mobilenet_hub.pipeline.processor import l2_normalized
+from mobilenet_hub.pipeline.outputs import l2_normalized
 
 
 def unit_vectors(dataset: Path) -> Iterator[NDArray[np.float32]]:
@@ -28,8 +27,8 @@ def unit_vectors(dataset: Path) -> Iterator[NDArray[np.float32]]:
         DatasetError: it is not a dataset of embeddings, or they are not all of one length.
     """
     features: int | None = None
-    for batch in sinks.read_rows(dataset, ["embedding"]):
-        values = sinks.embeddings(batch)
+    for batch in formats.read_rows(dataset, ["embedding"]):
+        values = formats.embeddings(batch)
         if features is None:
             features = values.shape[1]
         if values.shape[1] != features or not np.isfinite(values).all():
@@ -42,7 +41,7 @@ def unit_vectors(dataset: Path) -> Iterator[NDArray[np.float32]]:
 
 def row_ids(dataset: Path) -> Iterator[list[str]]:
     """The ids of a dataset's rows, in the same batches."""
-    for batch in sinks.read_rows(dataset, ["id"]):
+    for batch in formats.read_rows(dataset, ["id"]):
         yield batch.column("id").to_pylist()
 
 
@@ -51,18 +50,16 @@ def how_made(dataset: Path) -> dict[str, Any] | None:
     import pyarrow as pa
     from pyarrow.parquet import read_schema
 
-    if sinks.format_of(dataset) == ".lance":
-        schema = sinks.require_lance().dataset(str(dataset)).schema
-    elif dataset.is_dir() or sinks.format_of(dataset) == ".parquet":
-        parts = sinks.parts_of(dataset) if dataset.is_dir() else [dataset]
+    if dataset.is_dir() or formats.format_of(dataset) == ".parquet":
+        parts = formats.parts_of(dataset) if dataset.is_dir() else [dataset]
         try:
             schema = read_schema(parts[0]) if parts else pa.schema([])
         except (pa.ArrowException, FileNotFoundError) as error:
             raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
-    elif not packing.packed_parts(dataset):
+    elif not single_file.packed_parts(dataset):
         return None  # not the file whose settings are noted beside it
     else:
-        return Manifest(packing.work_folder(dataset)).read_settings()
+        return Manifest(single_file.work_folder(dataset)).read_settings()
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         return None

@@ -18,15 +18,15 @@ from PIL import Image
 import mobilenet_hub as hub
 from commands import python
 from mobilenet_hub.errors import DatasetError, InputError
-from mobilenet_hub.pipeline import embed, job
+from mobilenet_hub.pipeline.api import embed
 from mobilenet_hub.pipeline.dataset import manifest
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.processor import Settings
-from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.job import embed_to
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
+from stored_rows import rows
 
-FILES = ["out", "out.parquet", "out.csv", "out.npy", "out.lance"]
+FILES = ["out", "out.parquet", "out.csv", "out.npy"]
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,13 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write(output, module, source="photos", *, part_items=4, settings=None, **options):
-    settings = settings or Settings(size=SIZE)
-    return job.embed_to(
-        output, open_sources(source), module, settings, part_items=part_items, **options
-    )
+def write(output, module, source="photos", **options):
+    return embed_to(source, output, module, **{"size": SIZE, "part_items": 4, **options})
 
 
 def read(output):
-    """Ids to embeddings; fails where an id occurs twice."""
-    rows = {}
-    for batch in read_rows(output, ["id", "embedding"]):
-        for row in batch.to_pylist():
-            assert row["id"] not in rows
-            rows[row["id"]] = np.float32(row["embedding"])
-    return rows
+    """Ids to embeddings."""
+    return dict(rows(output))
 
 
 def errors(path):
@@ -72,17 +64,11 @@ def assert_rows(found, wanted):
         np.testing.assert_array_equal(found[identity], embedding)
 
 
-def skip_without(output):
-    if str(output).endswith(".lance"):
-        pytest.importorskip("lance")
-
-
 # What is in them
 
 
 @pytest.mark.parametrize("output", FILES)
 def test_every_output_holds_every_row_exactly(folder, module, output):
-    skip_without(output)
     (folder / "photos" / "0003.jpg").write_bytes(b"no image")
     summary = write(folder / output, module)
     assert_rows(read(folder / output), expected(module))
@@ -120,11 +106,10 @@ def test_pyarrow_and_pandas_read_the_folder_as_it_is(folder, module):
     assert np.stack(frame["embedding"]).shape == (9, 256)
 
 
-@pytest.mark.parametrize("output", ["out", "out.csv", "out.lance"])
+@pytest.mark.parametrize("output", ["out", "out.parquet"])
 def test_rows_may_carry_labels_sizes_and_hashes(folder, output):
-    skip_without(output)
-    settings = Settings(labels=2, size=SIZE, dimensions=True, content_hash=True)
-    write(folder / output, hub.Module(SMALL_CLASSIFIER), settings=settings)
+    classifier = hub.Module(SMALL_CLASSIFIER)
+    write(folder / output, classifier, labels=2, dimensions=True, content_hash=True)
     row = next(read_rows(folder / output)).to_pylist()[0]
     assert (row["id"], row["width"], row["height"]) == ("photos/0000.jpg", 48, 40)
     names = hub.imagenet_labels()
@@ -165,7 +150,7 @@ def test_a_npy_file_is_an_array_and_a_text_file_of_ids(folder, module):
 
 def test_a_npy_file_refuses_what_it_cannot_hold(folder, module):
     with pytest.raises(InputError, match="embeddings alone"):
-        write(folder / "out.npy", module, settings=Settings(size=SIZE, dimensions=True))
+        write(folder / "out.npy", module, dimensions=True)
 
 
 def test_an_output_in_a_missing_folder_is_refused(folder, module):
@@ -198,7 +183,6 @@ def test_a_failing_part_without_rows_counts(folder, module):
 
 def test_the_same_command_again_computes_nothing(folder, module):
     for output in FILES:
-        skip_without(output)
         write(folder / output, module)
         rows = folder / output / "part-00000.parquet" if output == "out" else folder / output
         before = rows.stat().st_mtime_ns
@@ -209,7 +193,6 @@ def test_the_same_command_again_computes_nothing(folder, module):
 
 @pytest.mark.parametrize("output", FILES)
 def test_only_what_is_new_changed_or_could_not_be_read_is_computed(folder, module, output):
-    skip_without(output)
     photos = folder / "photos"
     (photos / "0001.jpg").write_bytes(b"no image")
     (photos / "0002.jpg").rename(folder / "away.jpg")
@@ -235,18 +218,17 @@ def test_only_what_is_new_changed_or_could_not_be_read_is_computed(folder, modul
 
 
 def test_a_touched_file_is_computed_again_unless_told_by_content(folder, module):
-    hashed = Settings(size=SIZE, content_hash=True)
     write(folder / "stamps", module)
-    write(folder / "hashes", module, settings=hashed)
+    write(folder / "hashes", module, content_hash=True)
     os.utime(folder / "photos" / "0004.jpg", ns=(1, 1))
     assert write(folder / "stamps", module).counts.done == 1
-    assert write(folder / "hashes", module, settings=hashed).counts.done == 0
+    assert write(folder / "hashes", module, content_hash=True).counts.done == 0
     data = (folder / "photos" / "0005.jpg").read_bytes()
     other = encoded(99)
     assert len(other) != len(data)
     (folder / "photos" / "0004.jpg").write_bytes(other)
     os.utime(folder / "photos" / "0004.jpg", ns=(1, 1))
-    assert write(folder / "hashes", module, settings=hashed).counts.done == 1
+    assert write(folder / "hashes", module, content_hash=True).counts.done == 1
 
 
 def test_rows_of_items_that_are_not_named_any_more_stay(folder, module):
@@ -257,7 +239,6 @@ def test_rows_of_items_that_are_not_named_any_more_stay(folder, module):
 
 @pytest.mark.parametrize("output", [name for name in FILES if name != "out"])
 def test_a_file_holds_what_the_last_run_named_and_nothing_else(folder, module, output):
-    skip_without(output)
     (folder / "photos" / "0001.jpg").write_bytes(b"no image")
     assert write(folder / output, module).failures == 1
     write_pictures(folder / "more", 3, start=50)
@@ -291,7 +272,6 @@ def test_a_npy_file_and_its_ids_belong_together_whatever_happens_between(folder,
 
 @pytest.mark.parametrize("output", [name for name in FILES if name != "out"])
 def test_a_source_without_images_leaves_a_file_as_it_was(folder, module, output):
-    skip_without(output)
     write(folder / output, module)
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match=r"no images; the output stays"):
@@ -338,9 +318,8 @@ def test_ids_of_somebody_else_are_not_overwritten(folder, module):
         write(folder / "out.npy", module)
 
 
-@pytest.mark.parametrize("output", ["out.parquet", "out.lance"])
-def test_a_folder_named_like_a_file_is_left_alone(folder, module, output):
-    skip_without(output)
+def test_a_folder_named_like_a_file_is_left_alone(folder, module):
+    output = "out.parquet"
     (folder / output).mkdir()
     (folder / output / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="folder of something else"):
@@ -363,9 +342,8 @@ def test_a_list_of_failures_in_the_folder_is_no_part_of_the_dataset(folder, modu
 def test_one_shard_does_not_begin_anew_with_other_settings(folder, module):
     for shard in ((0, 2), (1, 2)):
         write(folder / "out", module, shard=shard)
-    normal = Settings(size=SIZE, normalize="l2")
     with pytest.raises(DatasetError, match="normalize"):
-        write(folder / "out", module, shard=(0, 2), settings=normal, restart=True)
+        write(folder / "out", module, shard=(0, 2), normalize="l2", restart=True)
     assert len(read(folder / "out")) == 10
     assert write(folder / "out", module, shard=(0, 2), restart=True).counts.done > 0
     assert_rows(dict(sorted(read(folder / "out").items())), expected(module))
@@ -392,7 +370,7 @@ def test_a_suffix_is_one_in_capitals_too(folder, module):
 
 @pytest.mark.parametrize("name", ["out.txt", "out.h5", "out.json"])
 def test_a_file_of_another_format_is_refused_not_made_a_folder(folder, module, name):
-    with pytest.raises(InputError, match=rf"\.parquet, \.npy, \.csv, \.lance.*{name}"):
+    with pytest.raises(InputError, match=rf"\.parquet, \.npy, \.csv.*{name}"):
         write(folder / name, module)
     assert not (folder / name).exists()
     (folder / name).mkdir()
@@ -402,9 +380,7 @@ def test_a_file_of_another_format_is_refused_not_made_a_folder(folder, module, n
 def test_sizes_of_pictures_larger_than_pillow_likes_are_noted(folder, module, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("RGB", (30, 20)).save(folder / "photos" / "large.png")
-    summary = write(
-        folder / "out", module, "photos/large.png", settings=Settings(size=SIZE, dimensions=True)
-    )
+    summary = write(folder / "out", module, "photos/large.png", dimensions=True)
     assert summary.rows == 1
     row = pq.read_table(folder / "out" / "part-00000.parquet").to_pylist()[0]
     assert (row["width"], row["height"]) == (30, 20)
@@ -413,7 +389,7 @@ def test_sizes_of_pictures_larger_than_pillow_likes_are_noted(folder, module, mo
 def test_other_settings_are_refused_and_named(folder, module):
     write(folder / "out", module)
     with pytest.raises(DatasetError, match=r"crop 'center'.*--restart.*Received: crop 'none'"):
-        write(folder / "out", module, settings=Settings(size=SIZE, crop="none"))
+        write(folder / "out", module, crop="none")
     other = hub.Module(SMALL, weights="random")
     with pytest.raises(DatasetError, match="weights_sha256"):
         write(folder / "out", other)
@@ -421,13 +397,31 @@ def test_other_settings_are_refused_and_named(folder, module):
         write(folder / "out", module, shard=(0, 2))
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [({"precision": "bf16"}, "precision"), ({"engine": "onnxruntime"}, "engine")],
+)
+def test_what_another_engine_or_precision_computes_is_not_mixed_in(folder, module, other, named):
+    write(folder / "out", module)
+    with pytest.raises(DatasetError, match=f"other settings: {named}.*Received: {named}"):
+        write(folder / "out", hub.Module(SMALL, **other))
+
+
+def test_a_dataset_from_before_engine_and_precision_were_noted_is_taken_up(folder, module):
+    write(folder / "out", module)
+    path = folder / "out" / "_manifest" / "settings.json"
+    noted = json.loads(path.read_text())
+    for name in ("engine", "precision", "providers", "features"):
+        del noted[name]
+    path.write_text(json.dumps(noted))
+    assert write(folder / "out", module).counts.skipped == 10
+
+
 @pytest.mark.parametrize("output", FILES)
 def test_restart_begins_anew(folder, module, output):
-    skip_without(output)
     write(folder / output, module)
-    settings = Settings(size=SIZE, normalize="l2")
     write_pictures(folder / "photos", 2, start=20)
-    summary = write(folder / output, module, "photos/000[1-3].jpg", settings=settings, restart=True)
+    summary = write(folder / output, module, "photos/000[1-3].jpg", normalize="l2", restart=True)
     assert (summary.counts.done, summary.counts.skipped, summary.rows) == (3, 0, 3)
     found = read(folder / output)
     assert len(found) == 3
@@ -496,9 +490,8 @@ def peak_of_embedding(folder, count):
     """Kilobytes that a process of its own has at most when it embeds so many files."""
     code = (
         "import resource, mobilenet_hub as hub\n"
-        "from mobilenet_hub.pipeline import compute, job, sources\n"
-        f"job.embed_to('out{count}', sources.open_sources('{count}'), hub.Module({SMALL!r}),"
-        f" compute.Settings(size={SIZE}), part_items=1000, restart=True)\n"
+        f"hub.embed_to('{count}', 'out{count}', {SMALL!r}, size={SIZE}, part_items=1000,"
+        " restart=True)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peak = int(python(code))

@@ -1,38 +1,34 @@
 """Embeddings in a single file, and reading embeddings back from whatever holds them.
 
-A file is made of a dataset that was written beside it (see `packing`); so it appears whole or not
-at all, and its size is bounded by the disk, not by memory.
+A file is made of a dataset that was written beside it (see `single_file`); so it appears whole or
+not at all, and its size is bounded by the disk, not by memory.
 
     features.parquet   the columns of the dataset
     features.npy       float array [rows, num_features]; ids in features.ids.txt, one a line
     features.csv       id, then one column for each feature (e0, e1, ...), then the other columns
-    features.lance     a Lance dataset (needs `pylance`)
 """
 
 from __future__ import annotations
 
-import csv as python_csv
 import itertools
 import json
-import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from mobilenet_hub.errors import DatasetError, MissingExtraError
+from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import atomic_file
-from mobilenet_hub.pipeline.dataset.manifest import FOLDER, Entry
+from mobilenet_hub.pipeline.dataset.manifest import FOLDER
 from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts, stamp_of
+from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
 
 Stamps = list[Stamp]  # of the files an output consists of
 
-SUFFIXES = (".parquet", ".npy", ".csv", ".lance")
+SUFFIXES = (".parquet", ".npy", ".csv")
 _BATCH_ROWS = 1024
-_CSV_BLOCK = 1 << 24  # bytes; a row of 1,792 numbers is about 20,000
 
 
 def format_of(path: Path) -> str | None:
@@ -49,17 +45,9 @@ def files_of(path: Path) -> list[Path]:
 def stamps_of(path: Path) -> Stamps | None:
     """The stamps of what an output consists of; None where any of it is missing."""
     try:
-        return [_stamp(file) for file in files_of(path)]
+        return [Stamp.of(file.stat()) for file in files_of(path)]
     except FileNotFoundError:
         return None
-
-
-def _stamp(path: Path) -> Stamp:
-    if path.is_dir():  # Lance: of all its files together
-        found = [file.stat() for file in path.rglob("*") if file.is_file()]
-        times = [status.st_mtime_ns for status in found]
-        return Stamp(sum(status.st_size for status in found), max(times, default=0))
-    return Stamp.of(path.stat())
 
 
 def ids_path(path: Path) -> Path:
@@ -72,12 +60,12 @@ def errors_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.errors.jsonl")
 
 
-def write_failures(path: Path, entries: Iterable[Entry]) -> None:
+def write_failures(path: Path, outcomes: Iterable[Outcome]) -> None:
     """List failed items: id, stage and reason of each.
 
     Args:
         path: `.parquet`, or `.jsonl` with one object a line.
-        entries: those that failed.
+        outcomes: of those that failed.
 
     Raises:
         OSError: it cannot be written.
@@ -87,13 +75,13 @@ def write_failures(path: Path, entries: Iterable[Entry]) -> None:
 
         schema = pa.schema([(name, pa.string()) for name in ("id", "stage", "reason")])
         with parquet_file(path, schema) as append:
-            for entry in entries:
-                values = [pa.array([v]) for v in (entry.id, entry.stage, entry.reason)]
+            for outcome in outcomes:
+                values = [pa.array([v]) for v in (outcome.id, outcome.stage, outcome.reason)]
                 append(pa.RecordBatch.from_arrays(values, schema=schema))
         return
     with atomic_file(path) as file:
-        for entry in entries:
-            line = {"id": entry.id, "stage": entry.stage, "reason": entry.reason}
+        for outcome in outcomes:
+            line = {"id": outcome.id, "stage": outcome.stage, "reason": outcome.reason}
             file.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
 
 
@@ -111,12 +99,9 @@ def write_rows(
 
     Raises:
         OSError: it cannot be written.
-        MissingExtraError: Lance is not installed.
     """
     kind = format_of(path)
-    if kind == ".lance":
-        _write_lance(path, schema, batches, ready)
-    elif kind == ".parquet":
+    if kind == ".parquet":
         with parquet_file(path, schema, ready=lambda stamp: ready([stamp])) as append:
             for batch in batches:
                 append(batch)
@@ -186,46 +171,8 @@ def _flat_schema(schema: Any) -> Any:
     return pa.schema(fields)
 
 
-def _write_lance(
-    path: Path, schema: Any, batches: Iterable[Any], ready: Callable[[Stamps], None]
-) -> None:
-    import pyarrow as pa
-
-    lance = require_lance()
-    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("new", "old"))
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    if "labels" in schema.names:  # Lance cannot write lists of strings that are all of one length
-        at = schema.get_field_index("labels")
-        schema = schema.set(at, pa.field("labels", pa.list_(pa.string())))
-    try:
-        reader = pa.RecordBatchReader.from_batches(schema, (b.cast(schema) for b in batches))
-        lance.write_dataset(reader, str(temporary))
-        ready([_stamp(temporary)])
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def require_lance() -> Any:
-    """The `lance` package.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import lance
-    except ImportError as error:
-        raise MissingExtraError("lance", "writing or reading .lance") from error
-    return lance
-
-
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
-    """Arrow record batches of a dataset's folder or of a file that `write_rows` wrote.
+    """Arrow record batches of a dataset's folder, or of a `.parquet` or `.npy` file.
 
     Args:
         path: of the folder or file.
@@ -247,8 +194,8 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
         yield from itertools.chain((first,), batches)
     except (pa.ArrowException, KeyError, FileNotFoundError, ValueError) as error:
         raise DatasetError(
-            f"expected a dataset of embeddings ({', '.join(SUFFIXES)}, or a folder of Parquet "
-            f"files): {error}. Received: {str(path)!r}"
+            "expected a dataset of embeddings (.parquet, .npy, or a folder of Parquet files): "
+            f"{error}. Received: {str(path)!r}"
         ) from error
 
 
@@ -260,10 +207,6 @@ def parts_of(folder: Path) -> list[Path]:
 
 def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
     kind = format_of(path)
-    if kind == ".lance":
-        return iter(
-            require_lance().dataset(str(path)).to_batches(columns=columns, batch_size=_BATCH_ROWS)
-        )
     if path.is_dir():
         parts = parts_of(path)
         if not parts:
@@ -272,7 +215,7 @@ def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:
     if kind == ".npy":
         return _read_npy(path, columns)
     if kind == ".csv":
-        return _read_csv(path, columns)
+        raise ValueError("a .csv file is not read back; write .parquet")
     return read_parts([path], columns)
 
 
@@ -295,36 +238,6 @@ def _read_npy(path: Path, columns: list[str] | None) -> Iterator[Any]:
                 ["id", "embedding"],
             )
             yield batch if columns is None else batch.select(columns)
-
-
-def _read_csv(path: Path, columns: list[str] | None) -> Iterator[Any]:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    with path.open(encoding="utf-8", newline="") as file:
-        header = next(python_csv.reader(file), [])
-    kinds = {"embedding": pa.float32(), "scores": pa.float32(), "label_indices": pa.int32()}
-    lists = {
-        name: [column for column in header if re.fullmatch(rf"{stem}\d+", column)]
-        for name, stem in _STEMS.items()
-    }
-    if "id" not in header or not lists["embedding"]:
-        raise ValueError("a CSV file without the columns id, e0, e1, ...")
-    types = {c: kinds.get(name, pa.string()) for name, made_of in lists.items() for c in made_of}
-    reader = csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
-        convert_options=csv.ConvertOptions(column_types={**types, "id": pa.string()}),
-    )
-    for batch in reader:
-        made = {name: batch.column(name) for name in header if name not in types}
-        for name, made_of in lists.items():
-            if made_of:
-                matrix = np.stack([batch.column(c).to_numpy(zero_copy_only=False) for c in made_of])
-                flat = pa.array(matrix.T.reshape(-1), types[made_of[0]])
-                made[name] = pa.FixedSizeListArray.from_arrays(flat, len(made_of))
-        whole = pa.RecordBatch.from_pydict(made)
-        yield whole if columns is None else whole.select(columns)
 
 
 def embeddings(batch: Any) -> np.ndarray[Any, np.dtype[Any]]:

@@ -14,24 +14,22 @@ renaming: whatever the instant at which a run is killed, each part either counts
 from __future__ import annotations
 
 import json
-import os
-import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts
-from mobilenet_hub.pipeline.results import Failed, Row
+from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
+from mobilenet_hub.settings import Settings
 
 FOLDER = "_manifest"
 SETTINGS = "settings.json"
@@ -56,41 +54,11 @@ def _schema() -> Any:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a manifest: an item that was dealt with.
-
-    Attributes:
-        id: of the item.
-        stamp: of its bytes, if they could be read.
-        sha256: of them, where asked for.
-        stage, reason: of its failure; None for one that has a row.
-    """
-
-    id: str
-    stamp: Stamp | None
-    sha256: str
-    stage: str | None = None
-    reason: str | None = None
-
-    @classmethod
-    def of(cls, entry: Row | Failed) -> Entry:
-        """The line of a result."""
-        if isinstance(entry, Row):
-            return cls(entry.id, entry.stamp, entry.sha256)
-        failure = entry.failure
-        return cls(failure.id, entry.stamp, entry.sha256, failure.stage, failure.reason)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has no row."""
-        return self.stage is not None
-
-    def key(self) -> bytes | None:
-        """What the item must be like for this line to count; None to always try again."""
-        if self.sha256:
-            return digest(self.id, self.sha256)
-        return digest(self.id, *self.stamp) if self.stamp is not None else None
+def _key(identity: str, stamp: Stamp | None, sha256: str) -> bytes | None:
+    """What an item must be like for its line to count; None to always try it again."""
+    if sha256:
+        return digest(identity, sha256)
+    return digest(identity, *stamp) if stamp is not None else None
 
 
 class Done:
@@ -104,13 +72,18 @@ class Done:
         self.content_hash = content_hash
         self.keys = DigestSet()
 
+    def add(self, outcome: Outcome) -> None:
+        """Note an item that was dealt with."""
+        if (key := _key(outcome.id, outcome.stamp, outcome.sha256)) is not None:
+            self.keys.add(key)
+
     def __bool__(self) -> bool:
         """Whether anything was dealt with at all: if not, nobody need ask."""
         return len(self.keys) > 0
 
     def __call__(self, identity: str, stamp: Stamp | None, sha256: str) -> bool:
         """Whether an item was dealt with and has not changed since."""
-        key = Entry(identity, stamp, sha256 if self.content_hash else "").key()
+        key = _key(identity, stamp, sha256 if self.content_hash else "")
         return key is not None and key in self.keys
 
 
@@ -133,16 +106,19 @@ class Manifest:
             if path.suffix == ".parquet" and not path.name.startswith(".")
         )  # fmt: skip
 
-    def entries(self, part: str, *, failed_only: bool = False) -> Iterator[Entry]:
+    def outcomes(self, part: str, *, failed_only: bool = False) -> Iterator[Outcome]:
         """The lines of a part, in order."""
         for batch in read_parts([self._path(part)]):
             chosen = batch.filter(batch.column("stage").is_valid()) if failed_only else batch
             for line in chosen.to_pylist():
                 known = line["size"] is not None
                 stamp = Stamp(line["size"], line["mtime_ns"]) if known else None
-                yield Entry(line["id"], stamp, line["sha256"] or "", line["stage"], line["reason"])
+                yield Outcome(
+                    line["id"], "", stamp, line["sha256"] or "",
+                    stage=line["stage"], reason=line["reason"] or "",
+                )  # fmt: skip
 
-    def write(self, part: str, entries: list[Entry]) -> None:
+    def write(self, part: str, outcomes: list[Outcome]) -> None:
         """Make a part count. Its rows must be on disk.
 
         Raises:
@@ -151,12 +127,12 @@ class Manifest:
         import pyarrow as pa
 
         columns = [
-            [entry.id for entry in entries],
-            [entry.stamp and entry.stamp.size for entry in entries],
-            [entry.stamp and entry.stamp.mtime_ns for entry in entries],
-            [entry.sha256 or None for entry in entries],
-            [entry.stage for entry in entries],
-            [entry.reason for entry in entries],
+            [outcome.id for outcome in outcomes],
+            [outcome.stamp and outcome.stamp.size for outcome in outcomes],
+            [outcome.stamp and outcome.stamp.mtime_ns for outcome in outcomes],
+            [outcome.sha256 or None for outcome in outcomes],
+            [outcome.stage for outcome in outcomes],
+            [outcome.reason or None for outcome in outcomes],
         ]
         schema = _schema()
         arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
@@ -177,7 +153,7 @@ class Manifest:
         return rows, failures
 
     def read_settings(self) -> dict[str, Any] | None:
-        """The settings of the dataset; None if it is not begun.
+        """The settings of the dataset, defaults where it says nothing; None if it is not begun.
 
         Raises:
             DatasetError: they cannot be read.
@@ -187,14 +163,15 @@ class Manifest:
             settings = json.loads(path.read_bytes())
             if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
                 raise ValueError(f"expected the format {FORMAT}")
+            complete = {**Settings.from_dict(settings).to_dict(), **settings}
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise DatasetError(
                 f"the settings of this dataset cannot be read ({error}); --restart makes it anew. "
                 f"Received: {str(path)!r}"
             ) from error
-        return settings
+        return complete
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Begin a dataset."""
@@ -235,7 +212,7 @@ def superseded(manifest: Manifest, parts: list[str]) -> dict[str, NDArray[np.boo
     """
     digests, lengths = [], []
     for part in parts:
-        ids = [digest(entry.id) for entry in manifest.entries(part)]
+        ids = [digest(outcome.id) for outcome in manifest.outcomes(part)]
         digests.append(np.frombuffer(b"".join(ids), np.uint64).reshape(-1, 2))
         lengths.append(len(ids))
     if not digests:
@@ -257,36 +234,14 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         DatasetError: another one is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{name}.lock").open("ab") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DatasetError(
-                f"another run is writing to this dataset. Received: {str(folder.parent)!r}"
-            ) from error
+    lock = FileLock(folder / f".{name}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DatasetError(
+            f"another run is writing to this dataset. Received: {str(folder.parent)!r}"
+        ) from error
+    try:
         yield
-
-
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
-
-
-def exactly(*names: str) -> re.Pattern[str]:
-    """These names and no others, for `remove_leftovers`."""
-    return re.compile("|".join(map(re.escape, names)))
-
-
-def remove_leftovers(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove the beginnings of files that a killed run left (see `files.atomic_file`)."""
-    if not folder.is_dir():
-        return
-    for entry in os.scandir(folder):
-        match = _LEFTOVER.fullmatch(entry.name)
-        if match and name.fullmatch(match["name"]):
-            Path(entry.path).unlink(missing_ok=True)
+    finally:
+        lock.release()

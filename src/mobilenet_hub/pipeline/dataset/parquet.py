@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.labels import imagenet_labels
-from mobilenet_hub.pipeline.results import Block
+from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import Stamp
+from mobilenet_hub.settings import Settings
 
 METADATA_KEY = b"mobilenet_hub"
 _GROUP_ROWS = 1024  # rows in memory before they are compressed and written
@@ -27,61 +28,55 @@ class Layout:
 
     Attributes:
         features: length of an embedding.
-        dtype: of its values.
-        labels: how many labels a row has.
-        dimensions: whether there are `width` and `height`.
-        content_hash: whether there is `sha256`.
+        settings: which columns there are, and the dtype of the embeddings.
         metadata: how the embeddings were made; goes into the schema as JSON.
     """
 
     features: int
-    dtype: Literal["float32", "float16"] = "float32"
-    labels: int = 0
-    dimensions: bool = False
-    content_hash: bool = False
-    metadata: Mapping[str, Any] | None = None
+    settings: Settings
+    metadata: Mapping[str, Any]
 
     def schema(self) -> Any:
         """The Arrow schema: `id`, `embedding`, and the columns asked for."""
         import pyarrow as pa
 
-        value = pa.float32() if self.dtype == "float32" else pa.float16()
+        value = pa.float32() if self.settings.dtype == "float32" else pa.float16()
         fields = [
             pa.field("id", pa.string(), nullable=False),
             pa.field("embedding", pa.list_(value, self.features), nullable=False),
         ]
-        if self.labels:
+        if self.settings.labels:
             fields += [
-                pa.field("labels", pa.list_(pa.string(), self.labels)),
-                pa.field("label_indices", pa.list_(pa.int32(), self.labels)),
-                pa.field("scores", pa.list_(pa.float32(), self.labels)),
+                pa.field("labels", pa.list_(pa.string(), self.settings.labels)),
+                pa.field("label_indices", pa.list_(pa.int32(), self.settings.labels)),
+                pa.field("scores", pa.list_(pa.float32(), self.settings.labels)),
             ]
-        if self.dimensions:
+        if self.settings.dimensions:
             fields += [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
-        if self.content_hash:
+        if self.settings.content_hash:
             fields.append(pa.field("sha256", pa.string()))
-        metadata = json.dumps(dict(self.metadata or {}), sort_keys=True)
+        metadata = json.dumps(dict(self.metadata), sort_keys=True)
         return pa.schema(fields, {METADATA_KEY: metadata.encode()})
 
-    def batch(self, block: Block) -> Any:
-        """The rows of a block as an Arrow record batch."""
+    def batch(self, results: Results) -> Any:
+        """The rows of some results as an Arrow record batch."""
         import pyarrow as pa
 
-        rows = block.rows
-        embedding = block.features.astype(self.dtype, copy=False)
+        rows = results.rows
+        embedding = results.features.astype(self.settings.dtype, copy=False)
         columns = [pa.array([row.id for row in rows], pa.string()), _fixed(embedding)]
-        if self.labels:
-            names = np.asarray(imagenet_labels(), object)[block.label_indices]
+        if self.settings.labels:
+            names = np.asarray(imagenet_labels(), object)[results.label_indices]
             columns += [
                 pa.FixedSizeListArray.from_arrays(
-                    pa.array(names.reshape(-1), pa.string()), self.labels
+                    pa.array(names.reshape(-1), pa.string()), self.settings.labels
                 ),
-                _fixed(block.label_indices),
-                _fixed(block.label_scores),
+                _fixed(results.label_indices),
+                _fixed(results.label_scores),
             ]
-        if self.dimensions:
+        if self.settings.dimensions:
             columns += [pa.array([getattr(row, n) for row in rows], pa.int32()) for n in _SIZES]
-        if self.content_hash:
+        if self.settings.content_hash:
             columns.append(pa.array([row.sha256 for row in rows], pa.string()))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema())
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilenet_hub.errors import DatasetError, InputError
-from mobilenet_hub.files import write_atomically
-from mobilenet_hub.pipeline.dataset import formats as sinks
+from mobilenet_hub.files import remove_leftovers, write_atomically
+from mobilenet_hub.pipeline.dataset import formats
 from mobilenet_hub.pipeline.dataset.formats import Stamps
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.dataset.manifest import FOLDER, exactly, remove_leftovers
-from mobilenet_hub.pipeline.dataset.parquet import Layout
-from mobilenet_hub.pipeline.dataset.writer import Dataset
+from mobilenet_hub.pipeline.dataset.manifest import FOLDER
+from mobilenet_hub.pipeline.dataset.writer import DatasetWriter
 from mobilenet_hub.pipeline.sources.items import Stamp
+from mobilenet_hub.settings import Settings
 
 _NOTE = "packed.json"
 
@@ -51,11 +51,11 @@ def is_single(path: Path) -> bool:
     Raises:
         InputError: it is named like a file of another format.
     """
-    if sinks.format_of(path) is not None:
+    if formats.format_of(path) is not None:
         return True
     if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
         raise InputError(
-            f"the output must be a folder, or a file in {', '.join(sinks.SUFFIXES)} (a folder of "
+            f"the output must be a folder, or a file in {', '.join(formats.SUFFIXES)} (a folder of "
             f"that name is taken if it is there already). Received: {str(path)!r}"
         )
     return False
@@ -66,33 +66,30 @@ def work_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.parts")
 
 
-def check_output(path: Path, layout: Layout, *, restart: bool) -> None:
+def check_output(path: Path, settings: Settings, *, restart: bool) -> None:
     """Refuse what cannot be written, or must not be overwritten, before anything is computed.
 
     Raises:
         InputError: labels, sizes or hashes in a `.npy`; no folder to write to; something there
             that this library did not write.
-        MissingExtraError: Lance is not installed.
     """
     if not path.parent.is_dir():
         raise InputError(f"the output's folder must exist. Received: {str(path)!r}")
-    if path.is_dir() and not (sinks.format_of(path) == ".lance" and (path / "_versions").is_dir()):
+    if path.is_dir():
         raise InputError(f"the output is a folder of something else. Received: {str(path)!r}")
     begun = (work_folder(path) / FOLDER).is_dir()
-    if not begun and not restart and any(file.exists() for file in sinks.files_of(path)):
+    if not begun and not restart and any(file.exists() for file in formats.files_of(path)):
         raise InputError(
             "the output exists and was not made by this command (or was moved here); choose "
             f"another, or replace it with --restart. Received: {str(path)!r}"
         )
-    if sinks.format_of(path) == ".npy" and (
-        layout.labels or layout.dimensions or layout.content_hash
+    if formats.format_of(path) == ".npy" and (
+        settings.labels or settings.dimensions or settings.content_hash
     ):
         raise InputError(
-            "a .npy file holds embeddings alone; labels, sizes and hashes need .parquet, .csv, "
-            f".lance or a folder. Received: {str(path)!r}"
+            "a .npy file holds embeddings alone; labels, sizes and hashes need .parquet, .csv or "
+            f"a folder. Received: {str(path)!r}"
         )
-    if sinks.format_of(path) == ".lance":
-        sinks.require_lance()
 
 
 def packed_parts(path: Path) -> frozenset[str]:
@@ -104,23 +101,22 @@ def begin(path: Path, *, restart: bool) -> frozenset[str]:
     """What a run does first, when it alone may write: see what is in the file, tidy up around it.
 
     Returns:
-        The parts whose rows are in the file; none if all begins anew.
+        The parts whose rows are in the file and nowhere else.
     """
-    files = (*sinks.files_of(path), sinks.errors_path(path))
-    remove_leftovers(path.parent, exactly(*(file.name for file in files)))
+    files = (*formats.files_of(path), formats.errors_path(path))
+    remove_leftovers(path.parent, {file.name for file in files}.__contains__)
     parts = frozenset() if restart else packed_parts(path)
     if not parts:  # names of parts may be given anew now
         _note_path(path).unlink(missing_ok=True)
-    return parts
+    return parts if _is_read_back(path) else frozenset()
 
 
-def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
+def pack(path: Path, dataset: DatasetWriter) -> None:
     """Move all rows of a dataset into its file.
 
     Args:
         path: of the file.
-        dataset: finished; made with `elsewhere=packed_parts(path)`.
-        layout: of the rows.
+        dataset: finished; made with `find_moved=begin`.
 
     Raises:
         OSError: the file cannot be written; the dataset stays.
@@ -130,17 +126,18 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
 
     packed, rows = _packed(path), dataset.counts()[0]
     parts = frozenset(dataset.parts())
-    if packed == (parts, rows) and path.exists():
+    if packed == (parts, rows) and not dataset.changed:
         return
-    schema = layout.schema()
+    schema = dataset.layout.schema()
     still_named = DigestSet(
-        digest(entry.id)
+        digest(outcome.id)
         for part in sorted(packed.parts & parts)
-        for entry in dataset.manifest.entries(part)
+        for outcome in dataset.manifest.outcomes(part)
     )
 
     def batches() -> Iterator[Any]:
-        for batch in sinks.read_rows(path, schema.names) if packed.rows else ():
+        old = packed.rows and _is_read_back(path)
+        for batch in formats.read_rows(path, schema.names) if old else ():
             ids = batch.column("id").to_pylist()
             keep = pa.array([digest(identity) in still_named for identity in ids], pa.bool_())
             yield batch.filter(keep).cast(schema)
@@ -158,7 +155,7 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
             )
 
     def note(stamps: Stamps) -> None:
-        notes = [(sinks.stamps_of(path), packed), (stamps, _Packed(parts, rows))]
+        notes = [(formats.stamps_of(path), packed), (stamps, _Packed(parts, rows))]
         lines = [
             {"stamps": stamps, "parts": sorted(inside.parts), "rows": inside.rows}
             for stamps, inside in notes
@@ -166,8 +163,14 @@ def pack(path: Path, dataset: Dataset, layout: Layout) -> None:
         ]
         write_atomically(_note_path(path), json.dumps(lines).encode())
 
-    sinks.write_rows(path, schema, counted(), rows, ready=note)
-    dataset.remove_rows(parts)
+    formats.write_rows(path, schema, counted(), rows, ready=note)
+    if _is_read_back(path):
+        dataset.remove_rows(parts)
+
+
+def _is_read_back(path: Path) -> bool:
+    """Whether rows move out of the parts: a `.csv` file is made of them anew each time."""
+    return formats.format_of(path) != ".csv"
 
 
 def _note_path(path: Path) -> Path:
@@ -175,7 +178,7 @@ def _note_path(path: Path) -> Path:
 
 
 def _packed(path: Path) -> _Packed:
-    stamps = sinks.stamps_of(path)
+    stamps = formats.stamps_of(path)
     try:
         for note in json.loads(_note_path(path).read_bytes()):
             if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:

@@ -1,6 +1,6 @@
-"""A dataset in the making: blocks go in, parts come out, and a cut-off run is taken up again.
+"""A dataset in the making: results go in, parts come out, and a cut-off run is taken up again.
 
-    OUT/part-00000.parquet ...   rows: see `shards.Layout`
+    OUT/part-00000.parquet ...   rows: see `parquet.Layout`
     OUT/_errors.jsonl            one line for each item that failed: id, stage, reason
     OUT/_manifest/               see `manifest`
 
@@ -21,18 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
+from mobilenet_hub.files import remove_leftovers
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import (
     FOLDER,
     Done,
-    Entry,
     Manifest,
     locked,
-    remove_leftovers,
     superseded,
 )
 from mobilenet_hub.pipeline.dataset.parquet import Layout, parquet_file, read_parts, row_count
-from mobilenet_hub.pipeline.results import Block
+from mobilenet_hub.pipeline.results import Outcome, Results
 
 Shard = tuple[int, int]
 PART_ITEMS = 10_000
@@ -40,21 +39,21 @@ PART_ITEMS = 10_000
 _PART = re.compile(r"part-(?:(?P<shard>\d{5})-of-(?P<shards>\d{5})-)?(?P<number>\d{5,})")
 
 
-class Dataset:
+class DatasetWriter:
     """Writes a dataset; use as a context manager, which holds its lock.
 
     Args:
         folder: where it is, or will be.
-        layout: of its rows.
-        settings: how its rows are made; may not change from run to run.
+        layout: of its rows; how they are made may not change from run to run.
         part_items: how many items a part is for, failed ones counted.
         shard: which of how many runs this is.
         restart: begin anew whatever is there.
-        elsewhere: called when the lock is held: which parts' rows were moved out of the folder,
-            and need not be there.
+        find_moved: called when the lock is held: which parts' rows were moved out of the folder,
+            into a single file, and need not be there.
 
     Attributes:
         done: which items need no work.
+        changed: whether this run wrote or removed anything of the dataset.
 
     Raises:
         DatasetError: on entering: another run is at it, it has other settings, or the folder holds
@@ -65,23 +64,23 @@ class Dataset:
         self,
         folder: Path,
         layout: Layout,
-        settings: Mapping[str, Any],
         *,
         part_items: int = PART_ITEMS,
         shard: Shard = (0, 1),
         restart: bool = False,
-        elsewhere: Callable[[], frozenset[str]] = frozenset,
+        find_moved: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.folder = folder
         self.manifest = Manifest(folder)
-        self.done = Done(content_hash=layout.content_hash)
-        self._layout = layout
+        self.changed = False
+        self.done = Done(content_hash=layout.settings.content_hash)
+        self.layout = layout
         self._shard = shard
-        self._settings = {**settings, "shards": shard[1]}
+        self._settings = {**layout.metadata, "shards": shard[1]}
         self._part_items = part_items
         self._restart = restart
-        self._find_elsewhere = elsewhere
-        self._elsewhere: frozenset[str] = frozenset()
+        self._find_moved = find_moved
+        self._moved: frozenset[str] = frozenset()
         self._middle = "" if shard[1] == 1 else f"-{shard[0]:05d}-of-{shard[1]:05d}"
         self._known = DigestSet()  # ids of all lines in the manifests
         self._repeated = False  # whether an id has more than one line
@@ -98,12 +97,12 @@ class Dataset:
         """Names of this run's parts that count, in order."""
         return [part for part in self.manifest.parts() if self._is_own(part)]
 
-    def __enter__(self) -> Dataset:
+    def __enter__(self) -> DatasetWriter:
         """Take the lock, check the settings, see what is there."""
-        self._refuse_strangers()
+        self._refuse_other_folders()
         with ExitStack() as stack:
             stack.enter_context(locked(self.manifest.folder, f"run{self._middle}"))
-            self._elsewhere = self._find_elsewhere()
+            self._moved = self._find_moved()
             if self._restart:
                 if not self._has_other_shards():
                     self.manifest.write_settings(self._settings)
@@ -122,19 +121,19 @@ class Dataset:
         with self._held:
             self._part.drop()
 
-    def add(self, block: Block) -> None:
-        """Append the entries of a block.
+    def add(self, results: Results) -> None:
+        """Append results.
 
         Raises:
             OSError: they cannot be written; what was committed before stays.
         """
-        while block.entries:
-            head, block = block.split(self._part_items - len(self._part.entries))
+        while results.outcomes:
+            head, results = results.split(self._part_items - len(self._part.outcomes))
             if not self._part.name:
                 name = f"part{self._middle}-{self._next:05d}"
-                self._part = _OpenPart(name, self._part_path(name), self._layout)
+                self._part = _OpenPart(name, self._part_path(name), self.layout)
             self._part.add(head)
-            if len(self._part.entries) >= self._part_items:
+            if len(self._part.outcomes) >= self._part_items:
                 self.commit()
 
     def commit(self) -> None:
@@ -144,15 +143,16 @@ class Dataset:
             OSError: it cannot be written; what was committed before stays.
         """
         part = self._part
-        if not part.entries:
+        if not part.outcomes:
             return
         part.close()
-        self.manifest.write(part.name, part.entries)
+        self.manifest.write(part.name, part.outcomes)
+        self.changed = True
         self._next += 1
-        for entry in part.entries:
-            if digest(entry.id) in self._known:
+        for outcome in part.outcomes:
+            if digest(outcome.id) in self._known:
                 self._repeated = True
-        self._part = _OpenPart("", self._part_path(""), self._layout)
+        self._part = _OpenPart("", self._part_path(""), self.layout)
 
     def finish(self) -> None:
         """Commit what is open, drop rows that were made again.
@@ -174,15 +174,15 @@ class Dataset:
             OSError: something cannot be written.
         """
         masks = {
-            part: np.array([digest(entry.id) in ids for entry in self.manifest.entries(part)], bool)
+            part: np.array([digest(line.id) in ids for line in self.manifest.outcomes(part)], bool)
             for part in self.parts()
         }
         self._filter({part: mask for part, mask in masks.items() if not mask.all()})
 
-    def failures(self) -> Iterator[Entry]:
+    def failures(self) -> Iterator[Outcome]:
         """All items that failed, in this run and before."""
         for part in self.parts():
-            yield from self.manifest.entries(part, failed_only=True)
+            yield from self.manifest.outcomes(part, failed_only=True)
 
     def counts(self) -> tuple[int, int]:
         """How many rows and how many failures there are, in this run and before."""
@@ -209,7 +209,7 @@ class Dataset:
             return self._shard[1] == 1
         return (int(match["shard"]), int(match["shards"])) == self._shard
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_other_folders(self) -> None:
         """Never write into, or clear, a folder that is something else."""
         if not self.folder.exists():
             return
@@ -241,12 +241,15 @@ class Dataset:
     def _clean(self) -> None:
         """Remove what a killed run left: beginnings of files, and parts that do not count."""
         part = rf"part{self._middle}-\d+\.parquet"
-        remove_leftovers(self.folder, re.compile(rf"{part}|_errors{self._middle}\.jsonl"))
-        self.remove_rows(self._elsewhere)
-        remove_leftovers(self.manifest.folder, re.compile(rf"{part}|(settings|packed)\.json"))
+        of_rows = re.compile(rf"{part}|_errors{self._middle}\.jsonl")
+        of_manifests = re.compile(rf"{part}|(settings|packed)\.json")
+        remove_leftovers(self.folder, of_rows.fullmatch)
+        remove_leftovers(self.manifest.folder, of_manifests.fullmatch)
+        self.remove_rows(self._moved)
         for name in self.parts():
-            if name not in self._elsewhere and not self._is_whole(name):
+            if name not in self._moved and not self._is_whole(name):
                 self.manifest.remove(name)
+                self.changed = True
         counting = set(self.parts())
         for path in self.folder.glob("part-*.parquet"):
             if self._is_own(path.stem) and path.stem not in counting:
@@ -269,10 +272,9 @@ class Dataset:
         self.done.keys, self._known, self._repeated = DigestSet(), DigestSet(), False
         for part in self.parts():
             self._next = int(part.rpartition("-")[2]) + 1
-            for entry in self.manifest.entries(part):
-                self._repeated |= not self._known.add(digest(entry.id))
-                if (key := entry.key()) is not None:
-                    self.done.keys.add(key)
+            for line in self.manifest.outcomes(part):
+                self._repeated |= not self._known.add(digest(line.id))
+                self.done.add(line)
 
     def _drop_superseded(self) -> None:
         """Take out all lines, and their rows, whose items were dealt with again later."""
@@ -283,10 +285,10 @@ class Dataset:
         import pyarrow as pa
 
         for part, counts in masks.items():
-            entries = list(self.manifest.entries(part))
-            keep = pa.array([c for c, e in zip(counts, entries, strict=True) if not e.failed])
-            self._rewrite(part, keep)
-            self.manifest.write(part, [e for c, e in zip(counts, entries, strict=True) if c])
+            lines = list(zip(counts, self.manifest.outcomes(part), strict=True))
+            self._rewrite(part, pa.array([counts for counts, line in lines if not line.failed]))
+            self.manifest.write(part, [line for counts, line in lines if counts])
+        self.changed |= bool(masks)
         self._load()
 
     def _rewrite(self, part: str, keep: Any) -> None:
@@ -294,7 +296,7 @@ class Dataset:
         path, start = self._part_path(part), 0
         if not path.exists():
             return
-        with parquet_file(path, self._layout.schema()) as append:
+        with parquet_file(path, self.layout.schema()) as append:
             for batch in read_parts([path]):
                 append(batch.filter(keep.slice(start, batch.num_rows)))
                 start += batch.num_rows
@@ -305,21 +307,21 @@ class _OpenPart:
 
     def __init__(self, name: str, path: Path, layout: Layout) -> None:
         self.name = name
-        self.entries: list[Entry] = []
+        self.outcomes: list[Outcome] = []
         self._path = path
         self._layout = layout
         self._append: Callable[[Any], None] | None = None
         self._file = ExitStack()
 
-    def add(self, block: Block) -> None:
-        """Append the entries of a block."""
-        self.entries += map(Entry.of, block.entries)
-        if len(block.features) == 0:
+    def add(self, results: Results) -> None:
+        """Append results."""
+        self.outcomes += results.outcomes
+        if len(results.features) == 0:
             return
         if self._append is None:
             file = parquet_file(self._path, self._layout.schema())
             self._append = self._file.enter_context(file)
-        self._append(self._layout.batch(block))
+        self._append(self._layout.batch(results))
 
     def close(self) -> None:
         """Finish the file: it is in its place now."""
