@@ -13,7 +13,7 @@ import mobilenet_hub
 
 PACKAGE = Path(mobilenet_hub.__file__).parent
 FLOORS = [
-    {"networks", "errors", "labels", "files", "tar", "settings"},
+    {"networks", "errors", "labels", "files", "tar", "web", "settings"},
     {"catalog", "runtime", "images"},
     {"weights", "signatures", "arrays"},
     {"graph"},

@@ -126,6 +126,27 @@ class TensorMismatchError(WeightsError):
         super().__init__(f"The tensors of {where} do not fit its network. {'; '.join(parts)}")
 
 
+class NetworkError(MobileNetHubError, OSError):
+    """Something on a network that cannot be had.
+
+    Attributes:
+        status: of the HTTP answer; None where there was none.
+        transient: whether another attempt may do better.
+        retry_after: seconds that the server asked to wait.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        transient: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        self.status, self.transient, self.retry_after = status, transient, retry_after
+        super().__init__(reason)
+
+
 class TarError(MobileNetHubError, ValueError):
     """A tar archive that is not what its format promises.
 

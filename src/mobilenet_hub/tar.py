@@ -56,15 +56,14 @@ class Member:
             `other` for folders, devices and pipes.
         size: of its data in the archive, in bytes.
         offset: of its data from the beginning of the archive.
-        mtime_ns: time of modification in nanoseconds since 1970; 0 where it is none that fits
-            into 64 bits.
+        modified: when, in seconds since 1970; may be any float.
     """
 
     name: str
     kind: Kind
     size: int
     offset: int
-    mtime_ns: int
+    modified: float
 
 
 class TarReader:
@@ -141,7 +140,7 @@ class TarReader:
         self._left = _padded(size)
         return Member(
             name, "sparse" if sparse else _KINDS.get(kind, "other"), size, self.offset,
-            _nanoseconds(described.get("mtime"), header[136:148]),
+            _seconds(described.get("mtime"), header[136:148]),
         )  # fmt: skip
 
     def _skip_sparse_map(self, header: bytes) -> None:
@@ -261,12 +260,11 @@ def _size(header: bytes) -> int:
     return size
 
 
-def _nanoseconds(pax: bytes | None, field: bytes) -> int:
+def _seconds(pax: bytes | None, field: bytes) -> float:
     try:
-        value = int(float(_number(field) if pax is None else pax) * 1e9)
-    except (TarError, ValueError, OverflowError):  # not a number, or not a finite one
-        return 0
-    return value if -(1 << 63) <= value < 1 << 63 else 0
+        return float(_number(field) if pax is None else pax)
+    except (TarError, ValueError):  # not a number
+        return 0.0
 
 
 def _name(header: bytes) -> bytes:

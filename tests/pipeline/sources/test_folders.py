@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,11 @@ def test_folders_may_be_nested_as_deep_as_a_path_is_long(here):
         os.chdir("d")
     Path("x.jpg").write_bytes(b"")
     os.chdir(here)
-    assert ids("photos") == ["photos/" + "d/" * 1500 + "x.jpg"]
-    assert open_sources("photos").count() == 1
+    try:
+        assert ids("photos") == ["photos/" + "d/" * 1500 + "x.jpg"]
+        assert open_sources("photos").count() == 1
+    finally:  # the temporary folder's own removal recurses
+        subprocess.run(["rm", "-rf", "photos"], check=True)
 
 
 def test_a_folder_that_cannot_be_listed_is_a_failure_and_not_an_end(here, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenet_hub.errors import ItemError
-from mobilenet_hub.pipeline.sources.items import path_id
+from mobilenet_hub.pipeline.sources.items import FileItem, nanoseconds, path_id
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from source_support import LIMIT
 
@@ -48,3 +48,24 @@ def test_a_file_larger_than_any_image_is_not_read(here):
     (item,) = open_sources("huge.jpg").items()
     with pytest.raises(ItemError, match="more than the limit"):
         item.read(LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (1.5, 1_500_000_000), (-1.5, -1_500_000_000), (float("inf"), 0), (float("nan"), 0),
+        (253402300800.0, 0), (-1e300, 0),
+    ],
+)  # fmt: skip
+def test_a_time_that_does_not_fit_into_a_stamp_is_none(seconds, expected):
+    assert nanoseconds(seconds) == expected
+
+
+def test_a_file_of_a_year_beyond_2262_has_a_stamp_that_can_be_written(here):
+    (here / "x.jpg").write_bytes(b"x")
+    os.utime(here / "x.jpg", (20_000_000_000, 20_000_000_000))
+    if (here / "x.jpg").stat().st_mtime < 20_000_000_000:
+        pytest.skip("this filesystem keeps no such times")
+    stamp = FileItem("x.jpg").stamp()
+    assert stamp == (1, 0)
+    assert FileItem("x.jpg").read(LIMIT)[1] == stamp

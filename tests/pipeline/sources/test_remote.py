@@ -24,7 +24,7 @@ def test_http_urls_name_images_lists_and_archives(server):
     assert contents(f"{server}/s.tar") == {f"{server}/s.tar/a.jpg": b"1"}
     first, second = open_sources(f"{server}/list.txt").items()
     assert first.read(LIMIT)[0] == encoded(1)
-    with pytest.raises(ItemError, match="No such file"):
+    with pytest.raises(ItemError, match="HTTP status 404 Not Found"):
         second.read(LIMIT)
     with pytest.raises(ItemError, match="more than the limit"):
         first.read(10)

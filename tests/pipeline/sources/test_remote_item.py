@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from mobilenet_hub.errors import ItemError, SourceError
+from mobilenet_hub.pipeline.sources import remote_item
 from mobilenet_hub.pipeline.sources.resolve import open_words
+from mobilenet_hub.web import patience
 from source_support import LIMIT
 
 
 def test_an_unknown_protocol_is_refused():
     pytest.importorskip("fsspec")
-    with pytest.raises(SourceError, match="Received: 'nonsense'"):
+    with pytest.raises(SourceError, match="Received: 'nonsense://bucket'"):
         open_words(["nonsense://bucket"])
 
 
 def test_a_flaky_network_is_tried_again(monkeypatch):
     fsspec = pytest.importorskip("fsspec")
-    from mobilenet_hub.pipeline.sources import remote_item
-
-    monkeypatch.setattr(remote_item, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(patience, "_BACKOFF_SECONDS", 0.001)
     memory = fsspec.filesystem("memory")
     memory.pipe("/flaky.jpg", b"pixels")
     calls = []
@@ -34,7 +34,7 @@ def test_a_flaky_network_is_tried_again(monkeypatch):
     item = remote_item.url_item("memory://flaky.jpg")
     assert item.read(LIMIT)[0] == b"pixels"
     calls[:] = []
-    monkeypatch.setattr(remote_item, "_ATTEMPTS", 2)
+    monkeypatch.setattr(patience, "_ATTEMPTS", 2)
     with pytest.raises(ItemError, match="TimeoutError: no answer"):
         item.read(LIMIT)
     memory.rm("/flaky.jpg")

@@ -21,8 +21,9 @@ class Stamp(NamedTuple):
 
     Attributes:
         size: in bytes.
-        mtime_ns: time of modification in nanoseconds since 1970; 0 where the source has none, and
-            negative, a checksum, where the bytes were at hand.
+        mtime_ns: time of modification in nanoseconds since 1970; 0 where the source has none that
+            fits into 64 bits (1678 to 2262), and negative, a checksum, where the bytes were at
+            hand.
     """
 
     size: int
@@ -31,7 +32,16 @@ class Stamp(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
         """Of a file."""
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls(status.st_size, _fitting(status.st_mtime_ns))
+
+
+def nanoseconds(seconds: float) -> int:
+    """A time in seconds since 1970, whatever somebody wrote there, as a stamp keeps it."""
+    return _fitting(int(seconds * 1e9)) if abs(seconds) < 1e12 else 0
+
+
+def _fitting(mtime_ns: int) -> int:
+    return mtime_ns if -(1 << 63) <= mtime_ns < 1 << 63 else 0
 
 
 class Item(Protocol):

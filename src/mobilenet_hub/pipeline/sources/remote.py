@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from mobilenet_hub.errors import SourceError
+from mobilenet_hub.errors import NetworkError, SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem, Item, path_id
 from mobilenet_hub.pipeline.sources.readers import reader_for
 from mobilenet_hub.pipeline.sources.remote_item import (
     RemoteItem,
+    call,
     filesystem,
-    network_reason,
+    is_web,
     open_remote,
     stamp_of,
     url_item,
@@ -30,15 +31,20 @@ def open_url(url: str, options: SourceOptions) -> Source:
         SourceError: it does not exist.
         MissingExtraError: the protocol's client is not installed.
     """
-    fs, path = filesystem(url)
-    name = urlsplit(url).path
-    web = urlsplit(url).scheme in ("http", "https")
-    if not web and any(c in path for c in "*?["):
-        return _open_glob(fs, path, url)
+    if not is_web(url):
+        fs, path = filesystem(url)
+        if any(c in path for c in "*?["):
+            return _open_glob(fs, path, url)
+        name = path
+    else:
+        try:
+            name = urlsplit(url).path
+        except ValueError as error:
+            raise SourceError(f"not a URL: {error}. Received: {url!r}") from error
     image = Source(lambda: iter((url_item(url),)), lambda: 1, distinct=True)
     if name.lower().endswith(IMAGE_SUFFIXES):  # reading it will say whether it is there
         return image
-    if not web and _is_folder(fs, path, url):
+    if not is_web(url) and _is_folder(fs, path, url):
         return Source(lambda: _walk(fs, path, options), lambda: None, distinct=True)
     reader = reader_for(name)
     if reader is None:
@@ -51,7 +57,7 @@ def open_url(url: str, options: SourceOptions) -> Source:
 
 def _open_glob(fs: Any, pattern: str, url: str) -> Source:
     def found() -> list[tuple[str, dict[str, Any]]]:
-        return sorted(fs.glob(pattern, detail=True).items())
+        return sorted(call(fs, "glob", pattern, detail=True).items())
 
     if not found():
         raise SourceError(f"nothing matches the pattern. Received: {url!r}")
@@ -68,10 +74,10 @@ def _listed(fs: Any, path: str, entry: dict[str, Any]) -> RemoteItem:
 
 def _walk(fs: Any, folder: str, options: SourceOptions) -> Iterator[Item]:
     try:
-        entries = fs.ls(folder, detail=True)
-    except Exception as error:  # whatever a filesystem raises
+        entries = call(fs, "ls", folder, detail=True)
+    except NetworkError as error:
         url = fs.unstrip_protocol(folder)
-        yield BrokenItem(path_id(url), url, "list", network_reason(error))
+        yield BrokenItem(path_id(url), url, "list", str(error))
         return
     for entry in sorted(entries, key=lambda entry: entry["name"]):
         path = entry["name"]
@@ -85,10 +91,8 @@ def _walk(fs: Any, folder: str, options: SourceOptions) -> Iterator[Item]:
 
 def _is_folder(fs: Any, path: str, url: str) -> bool:
     try:
-        return bool(fs.info(path)["type"] == "directory")
-    except FileNotFoundError as error:
-        raise SourceError(f"no such file or folder. Received: {url!r}") from error
-    except Exception as error:  # whatever a filesystem raises
-        raise SourceError(
-            f"cannot be reached: {network_reason(error)}. Received: {url!r}"
-        ) from error
+        return bool(call(fs, "info", path, timeouts=1)["type"] == "directory")
+    except NetworkError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise SourceError(f"no such file or folder. Received: {url!r}") from error
+        raise SourceError(f"cannot be reached: {error}. Received: {url!r}") from error

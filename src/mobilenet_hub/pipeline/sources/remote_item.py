@@ -1,23 +1,26 @@
-"""A file on a network, through fsspec (extra `[remote]`): `s3://`, `gs://`, `az://`, `http(s)://`.
+"""A file on a network: `http(s)://`, and, through fsspec, `s3://`, `gs://`, `az://` and others.
 
-Reading is waiting, so the pipeline reads many such items at once.
+Reading is waiting, so the pipeline reads many such items at once; and whoever waits is told when
+nobody wants the result any more (`web.patience.Waits`).
 """
 
 from __future__ import annotations
 
 import io
-import time
-from contextlib import closing
+import threading
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from mobilenet_hub.errors import ItemError, MissingExtraError, SourceError
-from mobilenet_hub.pipeline.sources.items import Stamp, path_id, refuse_size
+from mobilenet_hub.errors import ItemError, MissingExtraError, NetworkError, SourceError
+from mobilenet_hub.pipeline.sources.items import Stamp, nanoseconds, path_id, refuse_size
+from mobilenet_hub.web.http_file import HttpFile
+from mobilenet_hub.web.patience import Patience, current_waits, timeout_seconds
+from mobilenet_hub.web.request import open_response, size_and_time
 
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 0.5
+_ITEM_TIMEOUTS = 4  # in which all of an item must have come, all attempts together
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "Last-Modified", "created")
 _GONE = (FileNotFoundError, PermissionError, IsADirectoryError)
 
@@ -42,10 +45,14 @@ class RemoteItem:
         if self.known is not None:
             return self.known
         try:
+            if is_web(self.path):
+                with open_response("HEAD", self.path) as response:
+                    size, modified = size_and_time(response.headers)
+                return None if size is None else Stamp(size, nanoseconds(modified))
             fs, path = filesystem(self.path)
-            return stamp_of(fs.info(path))
-        except Exception:  # whatever a filesystem raises; reading it will say why
-            return None
+            return stamp_of(call(fs, "info", path, timeouts=1))
+        except (NetworkError, SourceError):
+            return None  # reading it will say why
 
     def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
         """The whole file; tried again when the network fails.
@@ -53,28 +60,39 @@ class RemoteItem:
         Raises:
             ItemError: it is not there, too large, or failed every time.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        patience = Patience(_ITEM_TIMEOUTS)
+        while True:
             try:
-                return self._read(max_bytes)
-            except ItemError:
-                raise
-            except Exception as error:  # fsspec's filesystems raise whatever their clients do
-                why = network_reason(error)
-                if isinstance(error, _GONE) or attempt == _ATTEMPTS:
-                    raise ItemError("read", why) from error
-                time.sleep(_PAUSE_SECONDS * 4 ** (attempt - 1))
-        raise AssertionError("unreachable")
+                try:
+                    if is_web(self.path):
+                        return self._read_web(max_bytes, patience)
+                    return self._read_store(max_bytes)
+                except NetworkError as error:
+                    patience.after(error)
+            except (NetworkError, SourceError, MissingExtraError) as error:
+                raise ItemError("read", str(error)) from error
 
-    def _read(self, max_bytes: int) -> tuple[bytes, Stamp]:
+    def _read_web(self, max_bytes: int, patience: Patience) -> tuple[bytes, Stamp]:
+        with HttpFile(self.path, patience) as file:
+            refuse_size(file.size or 0, max_bytes)
+            data = io.BufferedReader(file).read(max_bytes + 1)
+            refuse_size(len(data), max_bytes)
+            size = len(data) if file.size is None else file.size
+            return data, Stamp(size, nanoseconds(file.modified))
+
+    def _read_store(self, max_bytes: int) -> tuple[bytes, Stamp]:
         fs, path = filesystem(self.path)
-        stamp = self.known or stamp_of(fs.info(path))
+        stamp = self.known or stamp_of(call(fs, "info", path, timeouts=1))
         if stamp is not None:
             refuse_size(stamp.size, max_bytes)
-            data = fs.cat_file(path)
-        else:  # a server that does not say how much it will send
-            with closing(fs.open(path, "rb", block_size=0)) as file:
-                data = file.read(max_bytes + 1)
+            if stamp.size == 0:  # of nothing, no part can be asked for
+                return b"", stamp
+        # One byte more than there should be, in case the file has grown.
+        end = max_bytes + 1 if stamp is None else stamp.size + 1
+        data = call(fs, "cat_file", path, start=0, end=end, timeouts=_ITEM_TIMEOUTS)
         refuse_size(len(data), max_bytes)
+        if stamp is not None and len(data) != stamp.size:
+            raise NetworkError("it changed while it was read", transient=False)
         return data, stamp or Stamp(len(data), 0)
 
 
@@ -85,11 +103,18 @@ def url_item(url: str, identity: str | None = None) -> RemoteItem:
 
 def open_remote(url: str) -> io.BufferedReader:
     """A file on a network, to be read on; whatever goes wrong there is an `OSError`."""
+    if is_web(url):
+        return io.BufferedReader(HttpFile(url))
     fs, path = filesystem(url)
     try:
         return io.BufferedReader(_RemoteFile(fs.open(path, "rb")))
     except Exception as error:  # whatever a filesystem raises
-        raise OSError(network_reason(error)) from error
+        raise network_error(error) from error
+
+
+def is_web(url: str) -> bool:
+    """Whether a URL is one of http or https."""
+    return url.partition("://")[0].lower() in ("http", "https")
 
 
 class _RemoteFile(io.RawIOBase):
@@ -108,7 +133,7 @@ class _RemoteFile(io.RawIOBase):
         try:
             data = self._file.read(len(buffer))
         except Exception as error:  # whatever a filesystem raises
-            raise OSError(network_reason(error)) from error
+            raise network_error(error) from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -123,24 +148,61 @@ class _RemoteFile(io.RawIOBase):
         super().close()
 
 
-@lru_cache(maxsize=64)
-def _instance(protocol: str) -> Any:
+def filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and its path there. Credentials come from the environment.
+
+    Raises:
+        SourceError: there is no such protocol, or the URL is none of it.
+        MissingExtraError: the protocol's client is not installed.
+    """
+    protocol = url.partition("://")[0]
     try:
-        import fsspec
+        from fsspec.core import url_to_fs
     except ImportError as error:
         raise MissingExtraError("remote", f"reading {protocol}:// URLs") from error
     try:
-        return fsspec.filesystem(protocol)
+        fs, path = url_to_fs(url)
     except ImportError as error:
         raise MissingExtraError("remote", f"reading {protocol}:// URLs ({error})") from error
-    except ValueError as error:
-        raise SourceError(f"no such protocol: {error}. Received: {protocol!r}") from error
+    except Exception as error:  # whatever a filesystem raises where a URL lacks what it needs
+        why = network_error(error)
+        raise SourceError(f"not a URL that can be read: {why}. Received: {url!r}") from error
+    return fs, path
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and its path there. Credentials come from the environment."""
-    fs = _instance(url.partition("://")[0])
-    return fs, fs._strip_protocol(url)
+def call(fs: Any, name: str, *arguments: Any, timeouts: int | None = None, **options: Any) -> Any:
+    """Call a method of a filesystem; that ends at once where nobody waits any more.
+
+    Args:
+        fs: the filesystem.
+        name: of the method.
+        *arguments: of the method.
+        timeouts: how many `timeout_seconds` it may take; None for any number.
+        **options: of the method.
+
+    Raises:
+        NetworkError: whatever it raised.
+    """
+    seconds = timeouts and timeouts * timeout_seconds()
+    try:
+        if not getattr(fs, "async_impl", False):
+            with _lock_of(id(fs)):  # most keep to one connection
+                return getattr(fs, name)(*arguments, **options)
+        import asyncio
+
+        coroutine = getattr(fs, f"_{name}")(*arguments, **options)
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), fs.loop)
+        with current_waits().until(future.cancel):
+            return future.result()
+    except CancelledError as error:
+        raise NetworkError("ended before there was an answer", transient=False) from error
+    except Exception as error:  # whatever a filesystem raises
+        raise network_error(error) from error
+
+
+@lru_cache(maxsize=64)
+def _lock_of(filesystem_id: int) -> threading.Lock:
+    return threading.Lock()
 
 
 def stamp_of(info: dict[str, Any]) -> Stamp | None:
@@ -150,15 +212,21 @@ def stamp_of(info: dict[str, Any]) -> Stamp | None:
         return None
     time_value = next((info[key] for key in _TIME_KEYS if info.get(key) is not None), None)
     if isinstance(time_value, datetime):
-        return Stamp(int(size), int(time_value.timestamp() * 1e9))
+        return Stamp(int(size), nanoseconds(time_value.timestamp()))
     if isinstance(time_value, (int, float)):
-        return Stamp(int(size), int(time_value * 1e9))
+        return Stamp(int(size), nanoseconds(time_value))
     return Stamp(int(size), 0)
 
 
-def network_reason(error: Exception) -> str:
-    """What went wrong, on one line."""
+def network_error(error: Exception) -> NetworkError:
+    """What a filesystem raised, on one line."""
+    if isinstance(error, NetworkError):
+        return error
     message = " ".join(str(error).split())
     if isinstance(error, FileNotFoundError):
-        return "No such file"
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+        message = "No such file"
+    elif isinstance(error, TimeoutError) and not message:
+        message = "no answer in time"
+    else:
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return NetworkError(message, transient=not isinstance(error, _GONE))

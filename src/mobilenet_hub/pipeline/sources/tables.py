@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.sources.columns import (
@@ -18,6 +20,7 @@ from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions
 
 _IMAGE_ROWS = 16  # read at once; photos may be large
 _PATH_ROWS = 4096
+_MAX_COPY = 4 << 30  # bytes of a file on a server that does not give parts
 
 
 def open_table(file: File, options: SourceOptions) -> Source:
@@ -29,7 +32,7 @@ def open_table(file: File, options: SourceOptions) -> Source:
     import pyarrow
 
     try:
-        with file.open() as stream:
+        with _in_any_order(file) as stream:
             _find(_Table(stream).schema, file.name, options)
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"not a readable table: {error}. Received: {file.name!r}") from error
@@ -37,7 +40,7 @@ def open_table(file: File, options: SourceOptions) -> Source:
     def items() -> Iterator[Item]:
         row = 0
         try:
-            with file.open() as stream:
+            with _in_any_order(file) as stream:
                 table = _Table(stream)
                 wanted = _find(table.schema, file.name, options)
                 rows = _IMAGE_ROWS if wanted.is_image else _PATH_ROWS
@@ -49,10 +52,29 @@ def open_table(file: File, options: SourceOptions) -> Source:
             yield BrokenItem(path_id(file.name), file.name, "list", f"after row {row}: {error}")
 
     def count() -> int | None:
-        with file.open() as stream:
+        with _in_any_order(file) as stream:
             return _Table(stream).count()
 
     return Source(items, count)
+
+
+@contextmanager
+def _in_any_order(file: File) -> Iterator[BinaryIO]:
+    """A file, which must be sought in; what can only be read on is copied to the disk."""
+    with file.open() as stream:
+        if stream.seekable():
+            yield stream
+            return
+        with tempfile.TemporaryFile() as copy:
+            while part := stream.read(1 << 20):
+                if copy.tell() > _MAX_COPY:
+                    raise OSError(
+                        f"more than {_MAX_COPY:,} bytes that can only be read in one go: "
+                        "download it first"
+                    )
+                copy.write(part)
+            copy.seek(0)
+            yield copy
 
 
 class _Table:

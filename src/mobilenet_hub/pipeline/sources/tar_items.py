@@ -16,6 +16,7 @@ from mobilenet_hub.pipeline.sources.items import (
     BytesItem,
     Item,
     SliceItem,
+    nanoseconds,
     path_id,
     reason,
 )
@@ -44,11 +45,11 @@ def open_archive(file: File, options: SourceOptions) -> Source:
                     elif in_place:
                         yield SliceItem(
                             identity, identity, file.name, member.offset, member.size,
-                            member.mtime_ns,
+                            nanoseconds(member.modified),
                         )  # fmt: skip
                     else:
                         data = reader.read(member.size)
-                        yield BytesItem(identity, identity, data, member.mtime_ns)
+                        yield BytesItem(identity, identity, data, nanoseconds(member.modified))
         except (TarError, OSError) as error:
             where = f"archive, near byte {reader.offset if reader else 0:,}: {reason(error)}"
             yield BrokenItem(path_id(file.name), file.name, "list", where)
