@@ -102,7 +102,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one embedded file is made.
+    """How one bundled file is made.
 
     Attributes:
         handle: of the module it serves (with its other task and versions).

@@ -126,7 +126,6 @@ def test_no_folder_is_crowded():
     assert {str(f): n for f, n in counts.items() if n > limits.get(f, 12)} == {}
 
 
-@pytest.mark.xfail(reason="files are still divided; take this line away once it passes")
 def test_no_file_is_long():
     lines = {str(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path: count for path, count in lines.items() if count > 400} == {}

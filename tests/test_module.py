@@ -23,7 +23,7 @@ from mobilenet_hub.errors import (
     SignatureError,
     TagsError,
 )
-from mobilenet_hub.weights.bundled import EMBEDDED
+from mobilenet_hub.weights.bundled import BUNDLED
 from places import DATA
 
 REFERENCE = np.load(DATA / "real_weights_inference.npz")
@@ -40,7 +40,7 @@ def module():
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize("key", EMBEDDED)
+@pytest.mark.parametrize("key", BUNDLED)
 def test_features_and_endpoints_equal_the_original_networks(key, engine):
     module = hub.Module(f"google/imagenet/{key}/feature_vector/3", engine=engine)
     outputs = module(reference_images(), signature="image_feature_vector", as_dict=True)

@@ -37,7 +37,7 @@ def test_info_shows_published_and_computed_figures():
     assert "mobilenet_v1_0.75_224.tgz" in text
 
 
-def test_info_says_what_embedded_weights_are():
+def test_info_says_what_bundled_weights_are():
     facts = json.loads(
         run("info", "google/imagenet/mobilenet_v1_025_224/classification", "--json").stdout
     )

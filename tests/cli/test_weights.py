@@ -18,7 +18,7 @@ import mobilenet_hub
 import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.bundled import load_embedded
+from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.base import folded_batch_norm
@@ -139,7 +139,7 @@ def test_import_knows_a_published_archive_by_its_name():
 
 
 def test_import_calibrates_folded_networks():
-    weights = load_embedded("mobilenet_v1_025_224")
+    weights = load_bundled("mobilenet_v1_025_224")
     tensors = dict(weights.tensors)
     for layer in weights.network.convolutions:
         statistics = folded_batch_norm(tensors[layer.batch_norm_name("beta")])
@@ -161,7 +161,7 @@ def test_import_calibrates_folded_networks():
 
 
 def test_convert_writes_what_is_read_again():
-    expected = load_embedded("mobilenet_v2_035_224")
+    expected = load_bundled("mobilenet_v2_035_224")
     handle = "google/imagenet/mobilenet_v2_035_224/feature_vector/5"
     done = run("convert", handle, "--to", "safetensors")
     assert (done.returncode, done.stderr) == (0, "")
@@ -177,7 +177,7 @@ def test_convert_to_keras_gives_a_model_of_keras():
     handle = "google/imagenet/mobilenet_v1_025_224/classification/5"
     done = run("convert", handle, "--to", "keras", "--output", "m.keras")
     assert done.returncode == 0, done.stderr
-    expected = load_embedded("mobilenet_v1_025_224")
+    expected = load_bundled("mobilenet_v1_025_224")
     again = read("m.keras")
     assert all(again.tensors[n].tobytes() == t.tobytes() for n, t in expected.tensors.items())
     assert list(Path().glob(".*")) == []

@@ -12,7 +12,7 @@ from mobilenet_hub.errors import SourceError, WeightsError
 from mobilenet_hub.graph import fold_batch_norm
 from mobilenet_hub.images import load_image
 from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.bundled import load_embedded
+from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.readers.base import FOLDED_VARIANCE
 from mobilenet_hub.weights.unfold import folded_layers, unfold
 
@@ -37,8 +37,8 @@ def folded(weights, scopes=None, scale=1.0):
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    return load_embedded(KEY)
+def bundled():
+    return load_bundled(KEY)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def pixels(photos):
 
 
 @pytest.fixture(scope="module")
-def calibrated(embedded, photos):
-    return calibrate(folded(embedded), photos, image_size=224)
+def calibrated(bundled, photos):
+    return calibrate(folded(bundled), photos, image_size=224)
 
 
 def first_convolution(images, kernel):
@@ -73,14 +73,14 @@ def first_convolution(images, kernel):
     return np.einsum("nhwcij,ijco->nhwo", windows, kernel, dtype=np.float64, optimize=True)
 
 
-def test_folded_layers_are_found(embedded):
-    assert folded_layers(embedded) == []
-    assert len(folded_layers(folded(embedded))) == len(embedded.network.convolutions)
-    assert [layer.scope for layer in folded_layers(folded(embedded, {LINEAR}))] == [LINEAR]
+def test_folded_layers_are_found(bundled):
+    assert folded_layers(bundled) == []
+    assert len(folded_layers(folded(bundled))) == len(bundled.network.convolutions)
+    assert [layer.scope for layer in folded_layers(folded(bundled, {LINEAR}))] == [LINEAR]
 
 
-def test_inference_stays_what_it_was(embedded, calibrated, pixels):
-    before = hub.Module(HANDLE, weights=embedded)(pixels)
+def test_inference_stays_what_it_was(bundled, calibrated, pixels):
+    before = hub.Module(HANDLE, weights=bundled)(pixels)
     after = hub.Module(HANDLE, weights=calibrated.weights)(pixels)
     np.testing.assert_allclose(after, before, atol=2e-5)
     assert folded_layers(calibrated.weights) == []
@@ -117,8 +117,8 @@ def test_photos_that_cannot_be_read_are_named_and_the_file_says_what_was_done(ca
     assert "10 photos" in metadata["calibration"]
 
 
-def test_only_folded_layers_are_touched(embedded, photos):
-    before = folded(embedded, {FIRST})
+def test_only_folded_layers_are_touched(bundled, photos):
+    before = folded(bundled, {FIRST})
     after = calibrate(before, photos, image_size=224).weights
     changed = {n for n in after.tensors if (after.tensors[n] != before.tensors[n]).any()}
     assert changed == {
@@ -126,9 +126,9 @@ def test_only_folded_layers_are_touched(embedded, photos):
     }
 
 
-def test_a_scale_beside_the_kernel_is_kept(embedded, photos, pixels, calibrated):
-    scaled = calibrate(folded(embedded, scale=0.5), photos, image_size=224).weights
-    features = [hub.Module(HANDLE, weights=w)(pixels) for w in (embedded, scaled)]
+def test_a_scale_beside_the_kernel_is_kept(bundled, photos, pixels, calibrated):
+    scaled = calibrate(folded(bundled, scale=0.5), photos, image_size=224).weights
+    features = [hub.Module(HANDLE, weights=w)(pixels) for w in (bundled, scaled)]
     np.testing.assert_allclose(features[1], features[0], atol=2e-5)
     name = f"{FIRST}/BatchNorm/moving_mean"
     np.testing.assert_allclose(
@@ -136,20 +136,20 @@ def test_a_scale_beside_the_kernel_is_kept(embedded, photos, pixels, calibrated)
     )
 
 
-def test_what_cannot_be_calibrated_says_why(embedded, photos, tmp_path):
+def test_what_cannot_be_calibrated_says_why(bundled, photos, tmp_path):
     with pytest.raises(WeightsError, match="nothing to calibrate"):
-        calibrate(embedded, photos, image_size=224)
+        calibrate(bundled, photos, image_size=224)
     (tmp_path / "one").mkdir()
     Image.new("RGB", (50, 50)).save(tmp_path / "one" / "a.png")
     with pytest.raises(WeightsError, match=r"at least 10 photos.*Received: 1 that can be read"):
-        calibrate(folded(embedded), tmp_path / "one", image_size=224)
+        calibrate(folded(bundled), tmp_path / "one", image_size=224)
     with pytest.raises(SourceError):
-        calibrate(folded(embedded), tmp_path / "nowhere", image_size=224)
+        calibrate(folded(bundled), tmp_path / "nowhere", image_size=224)
 
 
-def test_statistics_must_fit_their_layer(embedded):
+def test_statistics_must_fit_their_layer(bundled):
     mean = np.zeros(16, np.float32)
     with pytest.raises(WeightsError, match="batch norm folded away"):
-        unfold(embedded.tensors, {FIRST: (mean, mean + 1)})
+        unfold(bundled.tensors, {FIRST: (mean, mean + 1)})
     with pytest.raises(WeightsError, match="expected 16 means"):
-        unfold(folded(embedded).tensors, {FIRST: (mean[:3], mean[:3])})
+        unfold(folded(bundled).tensors, {FIRST: (mean[:3], mean[:3])})

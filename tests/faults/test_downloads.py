@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -24,9 +26,11 @@ import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import CacheError, DownloadError, MissingWeightsError, PinError
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.storage import lockfile, store
+from mobilenet_hub.weights.storage import download as downloading
+from mobilenet_hub.weights.storage import pins, store
 from mobilenet_hub.weights.storage.cache import Cache
-from mobilenet_hub.weights.storage.download import Policy, _check_answer, download
+from mobilenet_hub.weights.storage.download import download
+from mobilenet_hub.weights.storage.policy import Policy
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
@@ -172,21 +176,75 @@ def test_redirects_are_followed(server, archive):
     assert_right(fetch())
 
 
-@pytest.mark.parametrize(
-    "hops",
-    [
-        ["https://a/x.tgz", "http://b/x.tgz"],
-        ["https://a/x.tgz", "http://b/x.tgz", "https://c/x.tgz"],
-    ],
-)
-def test_a_way_that_leaves_https_is_refused(hops):
-    answers = []
-    for hop in hops:
-        answers.append(requests.Response())
-        answers[-1].url, answers[-1].status_code = hop, 200
-    answers[-1].history = answers[:-1]
+@pytest.mark.parametrize("first", ["https://a/x.tgz", "HTTPS://a/x.tgz"])
+def test_a_way_that_leaves_https_is_refused_before_anybody_there_is_asked(monkeypatch, first):
+    asked = []
+
+    def get(session, place, *_):
+        asked.append(place)
+        answer = requests.Response()
+        answer.raw = io.BytesIO()
+        answer.status_code, answer.headers["Location"] = 302, "http://b/x.tgz"
+        return answer
+
+    monkeypatch.setattr(downloading, "_get", get)
     with pytest.raises(DownloadError, match=r"redirect from https to http://b/x\.tgz"):
-        _check_answer(answers[-1], hops[0], Path("part"))
+        download(first, Path("part"), policy=POLICY)
+    assert asked == [first]
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://b/x.tgz", "file:///etc/passwd", "http://[bad", "http://"]
+)
+def test_a_redirect_to_what_is_no_address_of_the_web_is_refused(server, target):
+    url = server.on(NAME, web.redirect(target))
+    with pytest.raises(DownloadError, match="no address of the web"):
+        download(url, Path("part"), policy=POLICY)
+    with pytest.raises(DownloadError, match="no address of the web"):
+        download(target, Path("part"), policy=POLICY)
+
+
+@pytest.mark.parametrize("body", ["endless", "trickling"])
+def test_the_body_of_a_redirect_is_never_read(server, archive, body):
+    over, sent = threading.Event(), []
+
+    def answer(handler):
+        handler.send_response(302)
+        handler.send_header("Location", "/elsewhere")
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.close_connection = True
+        piece = gzip.compress(bytes(1 << 24)) if body == "endless" else b"\x1f"
+        while not over.wait(0 if body == "endless" else 0.05) and len(sent) < 2000:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            sent.append(len(piece))
+
+    server.on("/elsewhere", web.file(archive))
+    url = server.on(NAME, answer)
+    try:
+        done = download(url, Path("part"), policy=POLICY)
+    finally:
+        over.set()
+    assert done.sha256 == hashlib.sha256(archive).hexdigest()
+    assert len(sent) < 2000
+
+
+def test_a_link_in_the_place_of_a_download_is_not_followed(server, archive):
+    victim, part = Path("victim"), Path("part")
+    victim.write_bytes(archive[:1000])
+    part.symlink_to(victim.absolute())
+    url = server.on(NAME, web.file(archive))
+    note = part.with_name("part.json")
+    note.write_text(f'{{"url": "{url}", "validator": "\\"one\\""}}')
+    assert download(url, part, policy=POLICY).sha256 == hashlib.sha256(archive).hexdigest()
+    assert victim.read_bytes() == archive[:1000]
+    assert not part.is_symlink()
+    part.unlink()
+    note.unlink()
+    note.symlink_to(victim.absolute())
+    download(url, part, policy=POLICY)
+    assert victim.read_bytes() == archive[:1000]
 
 
 @pytest.mark.parametrize("header", ["Content-Length", "Content-Range", "Retry-After"])
@@ -301,10 +359,10 @@ def test_progress_is_told(server, archive):
 
 
 def test_the_first_download_is_pinned_and_another_is_an_error(server, archive, other_archive):
-    lock = Path(lockfile.FILE_NAME)
+    lock = Path(pins.FILE_NAME)
     server.on(NAME, web.file(archive))
     fetch(lock=lock)
-    assert lockfile.read(lock)[KEY].sha256 == hashlib.sha256(archive).hexdigest()
+    assert pins.read_pins(lock)[KEY].sha256 == hashlib.sha256(archive).hexdigest()
     text = lock.read_text()
     server.on(NAME, web.file(other_archive))
     with pytest.raises(PinError, match=r"mobilenet-hub\.lock") as caught:
@@ -331,12 +389,12 @@ def test_the_cache_remembers_the_first_download_without_a_project(server, archiv
 
 def test_a_project_pin_holds_for_what_is_in_the_cache_already(server, archive, other_archive):
     server.on(NAME, web.file(archive))
-    fetch(lock=Path(lockfile.FILE_NAME))
+    fetch(lock=Path(pins.FILE_NAME))
     server.on(NAME, web.file(other_archive))
-    lock = Path(lockfile.FILE_NAME).rename("away.lock")
+    lock = Path(pins.FILE_NAME).rename("away.lock")
     fetch(force=True, repin=True)
     store.load_weights(INFO)
-    lock.rename(lockfile.FILE_NAME)
+    lock.rename(pins.FILE_NAME)
     with pytest.raises(PinError, match="are not those that"):
         store.load_weights(INFO)
 
@@ -347,15 +405,15 @@ def test_what_the_project_pins_comes_before_what_this_cache_saw_first(
     server.on(NAME, web.file(archive))
     fetch(lock=tmp_path / "team.lock")
     Cache().remove(KEY)
-    (tmp_path / "cache" / lockfile.FILE_NAME).unlink()
+    (tmp_path / "cache" / pins.FILE_NAME).unlink()
     server.on(NAME, web.file(other_archive))
     fetch()  # somebody whose cache saw another release first
-    (tmp_path / "team.lock").rename(lockfile.FILE_NAME)
+    (tmp_path / "team.lock").rename(pins.FILE_NAME)
     with pytest.raises(PinError, match="fetch --force"):
         store.load_weights(INFO)
     server.on(NAME, web.file(archive))
     assert_right(fetch(force=True))
-    Path(lockfile.FILE_NAME).unlink()
+    Path(pins.FILE_NAME).unlink()
     assert_right(fetch(force=True))
 
 
@@ -367,9 +425,7 @@ def test_imported_features_are_not_replaced_by_published_ones_unasked(server, ar
     with pytest.raises(CacheError, match="fetch --force") as caught:
         store.load_weights(INFO)
     assert "seed 9" in str(caught.value)
-    assert lockfile.tensor_digests(store.load_weights(feature_vector)) == lockfile.tensor_digests(
-        mine
-    )
+    assert pins.tensor_digests(store.load_weights(feature_vector)) == pins.tensor_digests(mine)
     assert_right(fetch(force=True))
     store.keep(random_weights(INFO.network, seed=1, logits=False), feature_vector)
     assert_right(store.fetch(INFO))  # the same features: nothing is lost
@@ -377,7 +433,7 @@ def test_imported_features_are_not_replaced_by_published_ones_unasked(server, ar
 
 def test_the_same_tensors_from_another_place_satisfy_a_pin(server, archive, monkeypatch):
     server.on(NAME, web.file(archive))
-    entry = fetch(lock=Path(lockfile.FILE_NAME))
+    entry = fetch(lock=Path(pins.FILE_NAME))
     data = Cache().path(entry).read_bytes()  # the same tensors, in another format
     Cache().remove(KEY)
     monkeypatch.setenv("MOBILENET_HUB_MIRROR", f"{server.url}/other")
@@ -391,7 +447,7 @@ FETCH = f"""
 import sys
 from mobilenet_hub.catalog import find
 from mobilenet_hub.weights.storage import store
-from mobilenet_hub.weights.storage.download import Policy
+from mobilenet_hub.weights.storage.policy import Policy
 print("ready", flush=True)
 entry = store.fetch(find({INFO.handle!r}), policy=Policy(backoff=0.01, timeout=30))
 print(entry.sha256, flush=True)
@@ -455,9 +511,10 @@ def test_a_finished_download_is_not_made_twice(server, archive):
     assert download(url, Path("part"), policy=POLICY).size == len(archive) - 5
 
 
-@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("step", range(1, 6))
 def test_a_process_killed_while_it_converts_leaves_a_cache_that_works(server, archive, step):
-    # The steps are the renames that make files appear: the weights, their record, the pin.
+    # The steps are the renames that make files appear: the note of the download, the weights, their
+    # record, the pin.
     kill = f"""
 import os, pathlib, signal
 steps, replace = [], pathlib.Path.replace
@@ -471,10 +528,11 @@ pathlib.Path.replace = killed
     server.on(NAME, web.file(archive))
     process = start(kill + FETCH)
     process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if step < 4 else 0)
-    assert_right(fetch())
+    assert process.returncode == (-signal.SIGKILL if step < 5 else 0)
+    entry = fetch()
     assert store.load_weights(INFO).network == INFO.network
     Cache().prune()
+    assert_right(entry)
     names = sorted(path.name for path in Cache().weights_directory.iterdir())
     assert names == sorted([f"{KEY}.json", Cache().get(KEY).file])
     assert Cache().verify() == {KEY: None}

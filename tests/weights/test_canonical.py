@@ -12,7 +12,7 @@ from mobilenet_hub.catalog import find, modules
 from mobilenet_hub.errors import MissingWeightsError, TensorMismatchError, WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import from_tensors, load
-from mobilenet_hub.weights.bundled import EMBEDDED, load_embedded
+from mobilenet_hub.weights.bundled import BUNDLED, load_bundled
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.storage.store import load_weights
@@ -136,9 +136,9 @@ def test_tensors_cannot_be_replaced(weights):
         weights.tensors["MobilenetV1/Conv2d_0/weights"][...] = 0
 
 
-@pytest.mark.parametrize("key", EMBEDDED)
+@pytest.mark.parametrize("key", BUNDLED)
 def test_embedded_weights_say_what_they_are(key):
-    weights = load_embedded(key)
+    weights = load_bundled(key)
     for field in ("handle", "source", "source_sha256", "converter_version", "license"):
         assert weights.metadata[field]
     assert len(weights.metadata["source_sha256"]) == 64
@@ -146,12 +146,12 @@ def test_embedded_weights_say_what_they_are(key):
 
 
 def test_embedded_v1_says_that_it_is_an_earlier_training():
-    text = json.dumps(dict(load_embedded("mobilenet_v1_025_224").metadata))
+    text = json.dumps(dict(load_bundled("mobilenet_v1_025_224").metadata))
     assert "2018_02_22" in text
     assert "background" in text
 
 
-@pytest.mark.parametrize("key", EMBEDDED)
+@pytest.mark.parametrize("key", BUNDLED)
 def test_embedded_weights_equal_the_reference_extraction(key, shared):
     names = {
         "mobilenet_v1_025_224": "mobilenet_v1_0.25_224_keras1000",
@@ -160,7 +160,7 @@ def test_embedded_weights_equal_the_reference_extraction(key, shared):
         "mobilenet_v2_140_224": "mobilenet_v2_1.4_224",
     }
     reference = np.load(shared / "weights" / f"{names[key]}.npz")
-    tensors = load_embedded(key).tensors
+    tensors = load_bundled(key).tensors
     assert set(tensors) == set(reference.files)
     for name in reference.files:
         value = tensors[name]
@@ -171,7 +171,7 @@ def test_embedded_weights_equal_the_reference_extraction(key, shared):
 
 def test_v1_background_is_never_predicted():
     """Below the least that any other class can reach, for features anywhere in [0, 6]."""
-    tensors = load_embedded("mobilenet_v1_025_224").tensors
+    tensors = load_bundled("mobilenet_v1_025_224").tensors
     kernel = tensors["MobilenetV1/Logits/Conv2d_1c_1x1/weights"][0, 0].astype(np.float64)
     biases = tensors["MobilenetV1/Logits/Conv2d_1c_1x1/biases"].astype(np.float64)
     least = biases[1:] + 6 * np.minimum(kernel[:, 1:], 0).sum(0)

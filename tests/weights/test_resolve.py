@@ -11,13 +11,13 @@ import mobilenet_hub as hub
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import AmbiguousModuleError, InputTypeError, WeightsError
 from mobilenet_hub.weights import canonical, identify
-from mobilenet_hub.weights.bundled import EMBEDDED
+from mobilenet_hub.weights.bundled import BUNDLED
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.resolve import module_of, resolve
 from mobilenet_hub.weights.storage import store
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
-BUNDLED = find("google/imagenet/mobilenet_v2_100_224/feature_vector")
+FEATURES = find("google/imagenet/mobilenet_v2_100_224/feature_vector")
 
 
 class Trained:
@@ -53,9 +53,9 @@ def counts(monkeypatch):
 
 
 def test_a_handle_is_its_record_and_its_published_weights():
-    found = resolve(BUNDLED.handle)
-    assert found.info == BUNDLED and found.trained is None
-    assert found.weights.sha256 == EMBEDDED["mobilenet_v2_100_224"]
+    found = resolve(FEATURES.handle)
+    assert found.info == FEATURES and found.trained is None
+    assert found.weights.sha256 == BUNDLED["mobilenet_v2_100_224"]
     assert resolve(found.info).weights.sha256 == found.weights.sha256
 
 
@@ -85,7 +85,7 @@ def test_given_weights_go_before_a_files_own(tmp_path):
 
 def test_given_weights_of_another_network_are_refused():
     with pytest.raises(WeightsError, match="does not hold the network of"):
-        resolve(BUNDLED, random_weights(INFO.network))
+        resolve(FEATURES, random_weights(INFO.network))
     with pytest.raises(WeightsError, match="ends at the feature vector"):
         resolve(INFO, random_weights(INFO.network, logits=False))
 
@@ -127,7 +127,7 @@ def test_a_load_checks_and_identifies_its_weights_once(tmp_path, counts):
         "a file of another format": lambda: hub.Module(tmp_path / f"{name}.npz"),
         "a file for a handle": lambda: hub.Module(INFO.handle, weights=tmp_path / f"{name}.npz"),
         "the cache": lambda: hub.Module(INFO.handle),
-        "the package": lambda: hub.Module(BUNDLED.handle),
+        "the package": lambda: hub.Module(FEATURES.handle),
         "weights that were loaded before": lambda: hub.Module(INFO.handle, weights=weights),
     }
     seen = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,14 +18,17 @@ from mobilenet_hub.cli.output import (
     print_note,
     print_table,
 )
+from mobilenet_hub.weights.storage import store
 
 if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
-    from mobilenet_hub.weights.storage.cache import Entry
+    from mobilenet_hub.weights.storage.cache import Record
+    from mobilenet_hub.weights.storage.download import OnBytes
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands, and show all downloads as they show theirs."""
+    store.show_download = download_bar
     app.command("fetch")(fetch_command)
     app.command("import")(import_command)
     app.command("convert")(convert_command)
@@ -46,15 +50,13 @@ def fetch_command(
 ) -> None:
     """Download the weights of modules into the cache, convert and verify them."""
     from mobilenet_hub.errors import WeightsError
-    from mobilenet_hub.weights.storage import store
-    from mobilenet_hub.weights.storage.download import terminal_progress
 
     if bool(handles) == everything:
         raise typer.BadParameter("name the modules, or say --all; one of the two")
     entries, failed = [], 0
     for module in _checkpoints(handles):
         try:
-            with terminal_progress(module.checkpoint_name) as progress:
+            with download_bar(module.checkpoint_name) as progress:
                 entries.append(
                     store.fetch(module, force=force, repin=repin, lock=lock, progress=progress)
                 )
@@ -67,6 +69,27 @@ def fetch_command(
     if failed:
         print_note(f"{failed} could not be fetched")
         raise typer.Exit(EXIT_ERROR)
+
+
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator[OnBytes | None]:
+    """A progress bar on standard error if that is a terminal; else nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=console, transient=True) as bars:
+        task = bars.add_task(name, total=None)
+
+        def show(received: int, total: int | None) -> None:
+            bars.update(task, completed=received, total=total)
+
+        yield show
 
 
 def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
@@ -160,7 +183,7 @@ def cache_path_command() -> None:
     print_line(default_directory())
 
 
-def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
+def _print_entries(title: str, entries: list[Record], *, as_json: bool) -> None:
     if as_json:
         print_json([_facts(entry) for entry in entries], indent=True)
         return
@@ -185,7 +208,7 @@ def _print_entries(title: str, entries: list[Entry], *, as_json: bool) -> None:
     )  # fmt: skip
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
+def _facts(entry: Record) -> dict[str, Any]:
     from mobilenet_hub.weights.storage.cache import Cache
 
     return {

@@ -14,7 +14,7 @@ from mobilenet_hub.weights import readers
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.storage import store
-from mobilenet_hub.weights.storage.cache import Entry
+from mobilenet_hub.weights.storage.cache import Record
 from mobilenet_hub.weights.unfold import folded_layers
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Imported:
     """
 
     module: ModuleInfo
-    entry: Entry
+    entry: Record
     folded: int
     calibration: Calibration | None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
 
 # Checkpoint key (see `catalog.ModuleInfo`) to the sha256 of its file.
-EMBEDDED: Mapping[str, str] = MappingProxyType(
+BUNDLED: Mapping[str, str] = MappingProxyType(
     {
         "mobilenet_v1_025_224": "b3fca64722ffa95fa14f952c70ba115e4baef9107deffd8f8e7630d16269620d",
         "mobilenet_v2_035_224": "829db07ccacfae826dcbc8a16d080e3ff93e8856dd4a6d85c5b1048e08e6a198",
@@ -28,13 +28,13 @@ EMBEDDED: Mapping[str, str] = MappingProxyType(
 WITHOUT_LOGITS = frozenset({"mobilenet_v2_035_224", "mobilenet_v2_100_224"})
 
 
-def embedded_path(checkpoint_key: str) -> Path:
-    """Path of an embedded file."""
+def bundled_path(checkpoint_key: str) -> Path:
+    """Path of a bundled file."""
     return Path(str(files("mobilenet_hub").joinpath(f"data/weights/{checkpoint_key}.safetensors")))
 
 
-def load_embedded(checkpoint_key: str) -> Weights:
-    """The embedded weights of a checkpoint.
+def load_bundled(checkpoint_key: str) -> Weights:
+    """The bundled weights of a checkpoint.
 
     Raises:
         KeyError: there are none.
@@ -42,4 +42,4 @@ def load_embedded(checkpoint_key: str) -> Weights:
     """
     from mobilenet_hub.weights.canonical import load
 
-    return load(embedded_path(checkpoint_key), sha256=EMBEDDED[checkpoint_key])
+    return load(bundled_path(checkpoint_key), sha256=BUNDLED[checkpoint_key])

@@ -23,16 +23,16 @@ from mobilenet_hub.errors import (
     WeightsError,
 )
 from mobilenet_hub.weights import Weights, readers
-from mobilenet_hub.weights.bundled import EMBEDDED, load_embedded
+from mobilenet_hub.weights.bundled import BUNDLED, load_bundled
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.storage import lockfile, sources, store
+from mobilenet_hub.weights.storage import origins, pins, store
 from mobilenet_hub.weights.storage.cache import Cache, default_directory
-from mobilenet_hub.weights.storage.lockfile import Pin
+from mobilenet_hub.weights.storage.pins import Pin
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
-EMBEDDED_V2 = find("google/imagenet/mobilenet_v2_100_224/feature_vector/3")
+BUNDLED_V2 = find("google/imagenet/mobilenet_v2_100_224/feature_vector/3")
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +69,12 @@ def equal(a, b):
 # Order ------------------------------------------------------------------------------------------
 
 
-def test_the_cache_comes_before_the_embedded_weights():
-    assert equal(store.load_weights(EMBEDDED_V2), load_embedded("mobilenet_v2_100_224"))
-    mine = weights_of(EMBEDDED_V2)
-    store.keep(mine, EMBEDDED_V2)
-    assert equal(store.load_weights(EMBEDDED_V2), mine)
-    assert equal(hub.Module(EMBEDDED_V2).weights, mine)
+def test_the_cache_comes_before_the_bundled_weights():
+    assert equal(store.load_weights(BUNDLED_V2), load_bundled("mobilenet_v2_100_224"))
+    mine = weights_of(BUNDLED_V2)
+    store.keep(mine, BUNDLED_V2)
+    assert equal(store.load_weights(BUNDLED_V2), mine)
+    assert equal(hub.Module(BUNDLED_V2).weights, mine)
 
 
 def test_a_path_comes_before_the_cache(tmp_path):
@@ -115,7 +115,7 @@ def test_what_is_nowhere_says_where_it_would_come_from():
     assert f"mobilenet-hub fetch {other.handle}" in message
     assert "mobilenet-hub import" in message
     assert "MOBILENET_HUB_OFFLINE" in message
-    assert all(key in message for key in EMBEDDED)
+    assert all(key in message for key in BUNDLED)
     assert message.endswith(f"Received: {other.handle!r}")
 
 
@@ -139,7 +139,7 @@ def test_modules_that_tensorflow_hub_left_on_the_machine_are_used(tmp_path, monk
 
 def test_kagglehub_is_asked_where_it_is_installed(tmp_path, monkeypatch):
     pytest.importorskip("kagglehub")
-    handle = sources.kaggle_handle(INFO)
+    handle = origins.kaggle_handle(INFO)
     assert handle == "google/mobilenet-v1/tensorFlow2/025-128-classification/2"
     # The real kagglehub, which has the module in its cache already; and a network that is down.
     folder = tmp_path / "kaggle" / "models" / handle
@@ -161,7 +161,7 @@ def test_kagglehub_is_asked_where_it_is_installed(tmp_path, monkeypatch):
 
 
 def test_sources_are_data(monkeypatch):
-    urls = {key: [s.address for s in sources.remote_sources(info) if s.kind == "url"]
+    urls = {key: [s.address for s in origins.remote_origins(info) if s.kind == "url"]
             for key, info in {r.checkpoint_key: r for r in modules().values()}.items()}  # fmt: skip
     assert len(urls) == 38
     google = "https://storage.googleapis.com/"
@@ -172,11 +172,11 @@ def test_sources_are_data(monkeypatch):
     assert urls["mobilenet_v1_050_160"] == [
         f"{google}download.tensorflow.org/models/mobilenet_v1_2018_02_22/mobilenet_v1_0.5_160.tgz"
     ]
-    assert all(key in urls for key in sources.HUGGING_FACE)
+    assert all(key in urls for key in origins.HUGGING_FACE)
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
-    assert sources.remote_sources(EMBEDDED_V2)[-1].address.startswith("https://mirror.example/goo")
+    assert origins.remote_origins(BUNDLED_V2)[-1].address.startswith("https://mirror.example/goo")
     monkeypatch.setenv("MOBILENET_HUB_MIRROR", "https://mirror.example/archives/")
-    assert [s.address for s in sources.remote_sources(EMBEDDED_V2)] == [
+    assert [s.address for s in origins.remote_origins(BUNDLED_V2)] == [
         "https://mirror.example/archives/mobilenet_v2_1.0_224.tgz"
     ]
 
@@ -186,7 +186,7 @@ def test_sources_are_data(monkeypatch):
 )
 def test_offline_is_a_switch(monkeypatch, value, expected):
     monkeypatch.setenv("MOBILENET_HUB_OFFLINE", value)
-    assert sources.offline() is expected
+    assert origins.offline() is expected
 
 
 # Paths and handles ----------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_resolve_gives_the_path_of_a_handle():
     path = Path(
         hub.resolve("https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5")
     )
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == EMBEDDED["mobilenet_v2_100_224"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == BUNDLED["mobilenet_v2_100_224"]
     store.keep(weights_of(INFO), INFO)
     path = Path(hub.resolve(INFO.handle))
     assert hashlib.sha256(path.read_bytes()).hexdigest() == Cache().get(KEY).sha256
@@ -420,8 +420,8 @@ def test_the_cache_directory_is_chosen_by_the_environment(monkeypatch, tmp_path)
 # Lock files -------------------------------------------------------------------------------------
 
 
-def pin(weights, where=Path(lockfile.FILE_NAME), key=KEY):
-    lockfile.add(where, key, lockfile.pin_of(weights, "somewhere", "0" * 64))
+def pin(weights, where=Path(pins.FILE_NAME), key=KEY):
+    pins.add_pin(where, key, pins.pin_of(weights, "somewhere", "0" * 64))
 
 
 def test_a_lock_file_above_the_current_folder_counts(monkeypatch):
@@ -452,32 +452,32 @@ def test_a_pin_with_logits_accepts_the_same_network_without():
 
 
 def test_embedded_weights_that_are_not_the_pinned_ones_are_not_used():
-    pin(load_embedded("mobilenet_v2_100_224"), key="mobilenet_v2_100_224")
-    assert store.load_weights(EMBEDDED_V2)
-    pin(weights_of(EMBEDDED_V2), key="mobilenet_v2_100_224")
+    pin(load_bundled("mobilenet_v2_100_224"), key="mobilenet_v2_100_224")
+    assert store.load_weights(BUNDLED_V2)
+    pin(weights_of(BUNDLED_V2), key="mobilenet_v2_100_224")
     with pytest.raises(MissingWeightsError):
-        store.load_weights(EMBEDDED_V2)
+        store.load_weights(BUNDLED_V2)
 
 
 def test_a_pin_is_of_the_tensors_not_of_the_file():
     weights = weights_of(INFO)
     again = Weights(weights.network, dict(weights.tensors), {"source": "another"})
-    assert lockfile.tensor_digests(weights) == lockfile.tensor_digests(again)
+    assert pins.tensor_digests(weights) == pins.tensor_digests(again)
     changed = {name: np.array(value) for name, value in weights.tensors.items()}
     changed["MobilenetV1/Conv2d_0/weights"][0, 0, 0, 0] += 1
-    features, logits = lockfile.tensor_digests(Weights(weights.network, changed))
-    assert features != lockfile.tensor_digests(weights)[0]
-    assert logits == lockfile.tensor_digests(weights)[1]
+    features, logits = pins.tensor_digests(Weights(weights.network, changed))
+    assert features != pins.tensor_digests(weights)[0]
+    assert logits == pins.tensor_digests(weights)[1]
 
 
 def test_lock_files_are_stable_text():
     a = Pin("a", "1", "2", "3")
-    lockfile.add("x.lock", "mobilenet_v2_100_224", a)
-    lockfile.add("x.lock", "mobilenet_v1_100_224", a)
-    lockfile.add("y.lock", "mobilenet_v1_100_224", a)
-    lockfile.add("y.lock", "mobilenet_v2_100_224", a)
+    pins.add_pin("x.lock", "mobilenet_v2_100_224", a)
+    pins.add_pin("x.lock", "mobilenet_v1_100_224", a)
+    pins.add_pin("y.lock", "mobilenet_v1_100_224", a)
+    pins.add_pin("y.lock", "mobilenet_v2_100_224", a)
     assert Path("x.lock").read_bytes() == Path("y.lock").read_bytes()
-    assert lockfile.read("x.lock") == {"mobilenet_v1_100_224": a, "mobilenet_v2_100_224": a}
+    assert pins.read_pins("x.lock") == {"mobilenet_v1_100_224": a, "mobilenet_v2_100_224": a}
 
 
 @pytest.mark.parametrize(
@@ -485,12 +485,12 @@ def test_lock_files_are_stable_text():
     ["", "<<<<<<< HEAD", "[]", '{"version": 1}', '{"version": 1, "weights": {"a": 3}}'],
 )
 def test_a_broken_lock_file_is_an_error(text):
-    Path(lockfile.FILE_NAME).write_text(text)
+    Path(pins.FILE_NAME).write_text(text)
     with pytest.raises(WeightsError, match="not a lock file"):
-        store.load_weights(EMBEDDED_V2)
+        store.load_weights(BUNDLED_V2)
 
 
 def test_a_lock_file_of_the_future_is_an_error():
-    Path(lockfile.FILE_NAME).write_text('{"version": 2, "weights": {}}')
+    Path(pins.FILE_NAME).write_text('{"version": 2, "weights": {}}')
     with pytest.raises(WeightsError, match="upgrade"):
-        store.load_weights(EMBEDDED_V2)
+        store.load_weights(BUNDLED_V2)

@@ -4,7 +4,7 @@
     weights/mobilenet_v2_100_224.<sha256>.safetensors          the weights
     downloads/mobilenet_v2_100_224.<...>.part                  a download that can be resumed
     locks/mobilenet_v2_100_224.lock                            held while one process fetches
-    mobilenet-hub.lock                                         what was downloaded first (lockfile)
+    mobilenet-hub.lock                                         what was downloaded first (pins)
 
 Files are written beside their place and renamed, the weights before the record that names them, so
 that a process killed at any moment leaves a cache that works. Locks are the operating system's:
@@ -55,7 +55,7 @@ def no_space(error: BaseException | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Record:
     """The record of one checkpoint in the cache.
 
     Attributes:
@@ -95,11 +95,11 @@ class Cache:
         """Where unfinished downloads lie."""
         return self.directory / "downloads"
 
-    def path(self, entry: Entry) -> Path:
+    def path(self, entry: Record) -> Path:
         """Where an entry's weights lie."""
         return self.weights_directory / entry.file
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> Record | None:
         """The record of a checkpoint; None if it is not in the cache.
 
         Raises:
@@ -115,7 +115,7 @@ class Cache:
             raise self._error(error, "read") from error
         return _parse_record(data, key, path)
 
-    def load(self, entry: Entry) -> Weights:
+    def load(self, entry: Record) -> Weights:
         """The weights of an entry, their bytes checked against its sha256.
 
         Raises:
@@ -140,7 +140,7 @@ class Cache:
                 raise self._error(error, "read") from error
         raise CacheError(f"{self.path(entry)} keeps being replaced: another process writes to it")
 
-    def put(self, key: str, weights: Weights) -> Entry:
+    def put(self, key: str, weights: Weights) -> Record:
         """Keep weights, in place of those that were there. The caller holds the key's lock.
 
         Raises:
@@ -152,7 +152,7 @@ class Cache:
 
         data = to_bytes(weights)
         sha256 = hashlib.sha256(data).hexdigest()
-        entry = Entry(
+        entry = Record(
             key,
             f"{key}.{sha256}.safetensors",
             sha256,
@@ -178,7 +178,7 @@ class Cache:
             return None
         return None if entry is None else self.path(entry)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Record]:
         """All that is in the cache, by key.
 
         Raises:
@@ -343,10 +343,10 @@ class Cache:
             return sorted(folder.glob(pattern)) if folder.is_dir() else []
 
 
-def _parse_record(data: bytes, key: str, path: Path) -> Entry:
+def _parse_record(data: bytes, key: str, path: Path) -> Record:
     try:
         value: Any = json.loads(data)
-        entry = Entry(
+        entry = Record(
             key=str(value["key"]),
             file=str(value["file"]),
             sha256=str(value["sha256"]),

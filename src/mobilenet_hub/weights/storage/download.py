@@ -4,7 +4,7 @@ Connections that drop are resumed where they stopped, if the server can say that
 the same; servers that are busy are asked again, later each time; a server that stalls is given up
 on. Proxies and certificates come from the environment, as `requests` reads them (HTTPS_PROXY,
 NO_PROXY, REQUESTS_CA_BUNDLE), and SSL_CERT_FILE. Nothing is trusted by its name: whoever asked
-checks the bytes.
+checks the bytes. A body is only ever read in pieces, up to a bound; that of a redirect not at all.
 """
 
 from __future__ import annotations
@@ -13,25 +13,38 @@ import contextlib
 import hashlib
 import json
 import os
-import random
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+)
 
 from mobilenet_hub.errors import DownloadError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.weights.storage.policy import Policy
 
 if TYPE_CHECKING:
     import requests
 
-TIMEOUT_VARIABLE = "MOBILENET_HUB_TIMEOUT"
-CHUNK = 1 << 16
+PIECE = 1 << 16  # bytes read at a time
+MAX_REDIRECTS = 10
 # Less than this in a whole timeout is a stall, even if bytes trickle in.
 MIN_BYTES_PER_TIMEOUT = 1024
 
-Progress = Callable[[int, "int | None"], None]
+# Called with the bytes so far, and with their total where the server tells it.
+OnBytes = Callable[[int, "int | None"], None]
 
+_REDIRECTS = {301, 302, 303, 307, 308}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _ADVICE = {
     401: "The server wants a login: download the file with a browser",
@@ -40,49 +53,6 @@ _ADVICE = {
     407: "The proxy wants a login: set HTTPS_PROXY=http://user:password@host:port",
     410: "There is no such file there any more",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How patient a download is.
-
-    Attributes:
-        attempts: how often a dropped or refused request is tried again, the first included.
-        connect_attempts: the same for servers that cannot be reached at all, so that a machine
-            without a network finds out soon.
-        backoff: seconds before the second attempt; doubled for each further one, up to
-            `max_backoff`, with some chance in it.
-        connect_timeout, timeout: seconds to wait for a connection, and for bytes.
-        max_bytes: the largest file that is accepted.
-    """
-
-    attempts: int = 5
-    connect_attempts: int = 2
-    backoff: float = 0.5
-    max_backoff: float = 30.0
-    connect_timeout: float = 5.0
-    timeout: float = 30.0
-    max_bytes: int = 1 << 30
-
-    @staticmethod
-    def from_environment() -> Policy:
-        """The default, with the timeout of MOBILENET_HUB_TIMEOUT (seconds).
-
-        Raises:
-            DownloadError: the variable is not a positive number.
-        """
-        text = os.environ.get(TIMEOUT_VARIABLE)
-        if not text:
-            return Policy()
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise DownloadError(
-                f"{TIMEOUT_VARIABLE} must be a positive number of seconds. Received: {text!r}"
-            )
-        return Policy(timeout=seconds, connect_timeout=min(5.0, seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +75,19 @@ class _TryAgain(Exception):  # noqa: N818, a signal within this file
     """A failure that another attempt may mend.
 
     Attributes:
-        after: seconds the server asked to wait.
+        answer: of the server, if there was one; it may say when to come back.
         unreachable: whether the server could not be reached at all.
     """
 
     def __init__(
-        self, reason: str, *, after: float | None = None, unreachable: bool = False
+        self, reason: str, *, answer: requests.Response | None = None, unreachable: bool = False
     ) -> None:
-        self.after, self.unreachable = after, unreachable
+        self.answer, self.unreachable = answer, unreachable
         super().__init__(reason)
 
 
 def download(
-    url: str, path: Path, *, policy: Policy | None = None, progress: Progress | None = None
+    url: str, path: Path, *, policy: Policy | None = None, progress: OnBytes | None = None
 ) -> Downloaded:
     """Download a file, resuming what is at `path` from an earlier call.
 
@@ -132,25 +102,30 @@ def download(
         OSError: the file cannot be written.
     """
     policy = policy or Policy.from_environment()
+    retries = policy.retries()
     resumed = False
     with _session() as session:
-        attempt = unreachable = 0
         while True:
-            attempt += 1
             try:
                 resumed |= _attempt(session, url, path, policy, progress)
                 break
             except _TryAgain as failure:
-                unreachable += failure.unreachable
-                if attempt >= policy.attempts or unreachable >= policy.connect_attempts:
+                raw = None if failure.answer is None else failure.answer.raw
+                kind = ConnectTimeoutError if failure.unreachable else ProtocolError
+                try:
+                    retries = retries.increment(
+                        "GET", url, raw, None if raw is not None else kind(str(failure))
+                    )
+                except MaxRetryError:
+                    attempts = len(retries.history) + 1
                     raise DownloadError(
-                        f"Cannot download {url}: {failure}, in {attempt} attempts. Check the "
+                        f"Cannot download {url}: {failure}, in {attempts} attempts. Check the "
                         f"network and, if there is one, the proxy (HTTPS_PROXY); a later try goes "
                         f"on where this one stopped. Received: {failure}",
                         url,
                         str(failure),
                     ) from failure
-                time.sleep(_wait(attempt, failure, policy))
+                retries.sleep(raw)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Downloaded(path, sha256, path.stat().st_size, resumed)
@@ -162,20 +137,16 @@ def discard(path: Path) -> None:
         leaving.unlink(missing_ok=True)
 
 
-def _wait(attempt: int, failure: _TryAgain, policy: Policy) -> float:
-    if failure.after is not None:
-        return min(failure.after, policy.max_backoff)
-    longest = min(policy.backoff * 2.0 ** (attempt - 1), policy.max_backoff)
-    return longest * random.uniform(0.5, 1.0)  # so that not all come back at once
-
-
 def _session() -> requests.Session:
     import requests
 
     from mobilenet_hub import __version__
 
-    session = requests.Session()
-    session.max_redirects = 10
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: Any) -> None:
+            """None: `requests` would read the whole body before it goes on."""
+
+    session = Session()
     session.headers["User-Agent"] = f"mobilenet-hub/{__version__}"
     if bundle := os.environ.get("SSL_CERT_FILE"):  # REQUESTS_CA_BUNDLE goes first, in requests
         session.verify = bundle
@@ -183,39 +154,15 @@ def _session() -> requests.Session:
 
 
 def _attempt(
-    session: requests.Session, url: str, path: Path, policy: Policy, progress: Progress | None
+    session: requests.Session, url: str, path: Path, policy: Policy, progress: OnBytes | None
 ) -> bool:
     """One request; whether it went on where another had stopped."""
-    import requests
-
     offset, validator = _resumable(url, path)
     # The file itself is wanted, not a compressed form of it, of which a part would be no part.
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
-    try:
-        response = session.get(
-            url, headers=headers, stream=True, timeout=(policy.connect_timeout, policy.timeout)
-        )
-    except requests.exceptions.SSLError as error:
-        advice = (
-            "the server's certificate is not trusted. Behind a proxy that inspects traffic, set "
-            "REQUESTS_CA_BUNDLE to its certificate"
-        )
-        raise DownloadError(
-            f"Cannot download {url}: {advice}. Received: {error}", url, advice
-        ) from error
-    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-        reason = _reason(error)
-        unreachable = isinstance(
-            error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError
-        ) or _never_connected(error)
-        raise _TryAgain(reason, unreachable=unreachable) from error
-    except requests.exceptions.ChunkedEncodingError as error:
-        raise _TryAgain(_reason(error)) from error
-    except (requests.exceptions.RequestException, ValueError) as error:
-        raise DownloadError(f"Cannot download {url}. Received: {error}", url, str(error)) from error
-    with contextlib.closing(response):
+    with contextlib.closing(_follow(session, url, headers, policy)) as response:
         if response.status_code == 416 and _total_of_range(response) == offset > 0:
             return True  # all of it was here already, and the server says it is still the same
         _check_answer(response, url, path)
@@ -228,14 +175,71 @@ def _attempt(
     return offset > 0
 
 
+def _follow(
+    session: requests.Session, url: str, headers: dict[str, str], policy: Policy
+) -> requests.Response:
+    """The first answer that is no redirect; each place is looked at before it is asked."""
+    place = _checked(url, url)
+    for _ in range(MAX_REDIRECTS + 1):
+        response = _get(session, place, headers, policy, url)
+        target = response.headers.get("Location")
+        if response.status_code not in _REDIRECTS or not target:
+            return response
+        response.close()  # its body, which may be endless, is not read
+        place = _checked(target, url, place)
+    reason = f"more than {MAX_REDIRECTS} redirects"
+    raise DownloadError(f"Cannot download {url}. Received: {reason}", url, reason)
+
+
+def _checked(target: str, url: str, place: str = "") -> str:
+    """The address that a redirect at `place` leads to, if it is one that may be asked."""
+    try:
+        place = urljoin(place, target)
+        scheme, host = urlsplit(place).scheme.lower(), urlsplit(place).hostname
+    except ValueError:  # brackets without an address in them
+        scheme, host, place = "", None, target
+    if scheme not in ("http", "https") or not host:
+        reason = f"{place!r}, which is no address of the web: expected http:// or https://"
+        raise DownloadError(f"Cannot download {url}. Received: {reason}", url, reason)
+    if scheme == "http" and urlsplit(url).scheme.lower() == "https":
+        reason = f"a redirect from https to {place}, which anybody could answer"
+        raise DownloadError(f"Cannot download {url}. Received: {reason}", url, reason)
+    return place
+
+
+def _get(
+    session: requests.Session, place: str, headers: dict[str, str], policy: Policy, url: str
+) -> requests.Response:
+    """The answer of one server, its body still to be read."""
+    import requests
+
+    try:
+        return session.get(
+            place, headers=headers, stream=True,
+            timeout=(policy.connect_timeout, policy.timeout),
+        )  # fmt: skip
+    except requests.exceptions.SSLError as error:
+        advice = (
+            "the server's certificate is not trusted. Behind a proxy that inspects traffic, set "
+            "REQUESTS_CA_BUNDLE to its certificate"
+        )
+        raise DownloadError(
+            f"Cannot download {url}: {advice}. Received: {error}", url, advice
+        ) from error
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        unreachable = isinstance(
+            error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError
+        ) or any(isinstance(cause, NewConnectionError) for cause in _causes(error))
+        raise _TryAgain(_reason(error), unreachable=unreachable) from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise _TryAgain(_reason(error)) from error
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise DownloadError(f"Cannot download {url}. Received: {error}", url, str(error)) from error
+
+
 def _check_answer(response: requests.Response, url: str, path: Path) -> None:
     """Sort answers into good ones, those worth another attempt, and the end of it."""
     status = response.status_code
-    hops = [hop.url for hop in (*response.history, response)]
-    plain = [hop for hop in hops if not hop.startswith("https:")]
-    if url.startswith("https:") and plain:
-        reason = f"a redirect from https to {plain[0]}, which anybody could answer"
-        raise DownloadError(f"Cannot download {url}. Received: {reason}", url, reason, status)
     if status in (200, 206):
         return
     if status == 416:  # the file is shorter now than the part that is here
@@ -243,7 +247,7 @@ def _check_answer(response: requests.Response, url: str, path: Path) -> None:
         raise _TryAgain("the file on the server has changed")
     reason = f"HTTP status {status} {response.reason or ''}".rstrip()
     if status in _BUSY:
-        raise _TryAgain(reason, after=_retry_after(response))
+        raise _TryAgain(reason, answer=response)
     advice = _ADVICE.get(status, "The server does not give the file")
     raise DownloadError(
         f"Cannot download {url}. {advice}. Received: {reason}", url, f"{reason}. {advice}", status
@@ -256,19 +260,20 @@ def _receive(
     path: Path,
     offset: int,
     policy: Policy,
-    progress: Progress | None,
+    progress: OnBytes | None,
 ) -> None:
     total = _total(response, offset)
     if total is not None and total > policy.max_bytes:
         raise _too_large(url, policy, f"{total:,} bytes")
-    _note(path).write_text(json.dumps({"url": url, "validator": _validator(response)}))
+    note = {"url": url, "validator": _validator(response)}
+    write_atomically(_note(path), json.dumps(note).encode())
     received = offset
-    with path.open("ab" if offset else "wb") as file:
-        for chunk in _chunks(response.raw, policy):
-            received += len(chunk)
+    with _open_part(path, append=offset > 0) as file:
+        for piece in _pieces(response.raw, policy):
+            received += len(piece)
             if received > policy.max_bytes:
                 raise _too_large(url, policy, "more")
-            file.write(chunk)
+            file.write(piece)
             if progress is not None:
                 progress(received, total)
         _flush(file)
@@ -278,20 +283,27 @@ def _receive(
         raise _TryAgain(f"the connection ended after {received:,} of {total:,} bytes")
 
 
-def _chunks(raw: Any, policy: Policy) -> Iterator[bytes]:
-    """What comes in, as it comes in; a trickle is a stall."""
-    from urllib3.exceptions import HTTPError
+def _open_part(path: Path, *, append: bool) -> BinaryIO:
+    """The file to write to: a new one, or the one that `_resumable` found, never through a link."""
+    if not append:
+        path.unlink(missing_ok=True)
+    flags = os.O_APPEND if append else os.O_CREAT | os.O_EXCL
+    flags |= os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "ab" if append else "wb")
 
+
+def _pieces(raw: Any, policy: Policy) -> Iterator[bytes]:
+    """What comes in, as it comes in; a trickle is a stall."""
     window, in_window = time.monotonic(), 0
     while True:
         try:
-            chunk = raw.read1(CHUNK)
+            piece = raw.read1(PIECE)
         except (HTTPError, OSError) as error:
             raise _TryAgain(_reason(error)) from error
-        if not chunk:
+        if not piece:
             return
-        yield chunk
-        in_window += len(chunk)
+        yield piece
+        in_window += len(piece)
         if (now := time.monotonic()) - window > policy.timeout:
             if in_window < MIN_BYTES_PER_TIMEOUT:
                 raise _TryAgain(f"only {in_window} bytes came in {policy.timeout:g} s")
@@ -314,15 +326,22 @@ def _note(path: Path) -> Path:
 
 
 def _resumable(url: str, path: Path) -> tuple[int, str]:
-    """How much of the file is here, and the server's mark for it; nothing without a mark."""
+    """How much of the file is here, and the server's mark for it; nothing without a mark.
+
+    Only a regular file that this user wrote counts: in a shared cache, others may have put a link
+    there, or bytes of their own.
+    """
     try:
         note = json.loads(_note(path).read_text())
-        size = path.stat().st_size
-    except (FileNotFoundError, ValueError):
+        status = path.lstat()
+    except (OSError, ValueError):
+        return 0, ""
+    mine = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    if not (mine and stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
         return 0, ""
     if not isinstance(note, dict) or note.get("url") != url or not note.get("validator"):
         return 0, ""
-    return size, str(note["validator"])
+    return status.st_size, str(note["validator"])
 
 
 def _validator(response: requests.Response) -> str:
@@ -349,11 +368,6 @@ def _total_of_range(response: requests.Response) -> int | None:
     return _number(response.headers.get("Content-Range", "").partition("*/")[2])
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds; the form with a date is left to the back-off."""
-    return _number(response.headers.get("Retry-After", ""))
-
-
 def _number(text: str) -> int | None:
     """A number in a header; None for anything else, and for what Python would not convert."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
@@ -361,47 +375,16 @@ def _number(text: str) -> int | None:
 
 def _reason(error: BaseException) -> str:
     """The innermost of the errors that wrap each other, which says it shortest."""
-    while True:
-        inner = error.__cause__ or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
-        inner = inner or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException) or inner is error:
-            return str(error) or type(error).__name__
-        error = inner
+    innermost = list(_causes(error))[-1]
+    return str(innermost) or type(innermost).__name__
 
 
-def _never_connected(error: BaseException) -> bool:
-    """Whether the name could not be resolved, or nobody answered there."""
-    from urllib3.exceptions import NewConnectionError
-
-    seen: list[Any] = [error]
-    while seen:
-        current = seen.pop()
-        if isinstance(current, NewConnectionError):
-            return True
-        if isinstance(current, BaseException):
-            seen += [arg for arg in (*current.args, getattr(current, "reason", None)) if arg]
-    return False
-
-
-@contextlib.contextmanager
-def terminal_progress(label: str) -> Iterator[Progress | None]:
-    """A progress bar on standard error if that is a terminal; else nothing."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Bars(*columns, TransferSpeedColumn(), console=console, transient=True) as bars:
-        task = bars.add_task(label, total=None)
-
-        def show(received: int, total: int | None) -> None:
-            bars.update(task, completed=received, total=total)
-
-        yield show
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, the one inside it, the one inside that, ..."""
+    current: object = error
+    seen: set[int] = set()
+    while isinstance(current, BaseException) and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        inside = (arg for arg in current.args if isinstance(arg, BaseException))
+        current = current.__cause__ or next(inside, None) or getattr(current, "reason", None)

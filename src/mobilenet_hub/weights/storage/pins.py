@@ -1,22 +1,54 @@
-"""What the lock files of a project and of the cache say of one checkpoint.
+"""`mobilenet-hub.lock`: which weights a project, or a cache, has settled on.
 
-The project's pin holds for whatever is loaded by its handle. The cache's holds for downloads where
-the project has none: it notices a server that gives something else than the first time.
+A team commits it, so that everybody computes with the same weights; it pins a checkpoint when it is
+first downloaded, and from then on anything else in its place is an error. It is looked for in the
+current folder and those above it, or where MOBILENET_HUB_LOCK says. The cache keeps one of its own:
+the project's pins hold for whatever is loaded by its handle, the cache's for downloads where the
+project has none, to notice a server that gives something else than the first time.
+
+A pin holds the sha256 of the downloaded file, and those of the tensors themselves, which are the
+same wherever they come from and whatever file they are converted to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilenet_hub.errors import PinError
-from mobilenet_hub.weights.storage import lockfile
-from mobilenet_hub.weights.storage.cache import Cache, Entry
-from mobilenet_hub.weights.storage.sources import Source
+from mobilenet_hub.errors import PinError, WeightsError
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.weights.storage.cache import Cache, Record
+from mobilenet_hub.weights.storage.origins import Origin
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
+
+FILE_NAME = "mobilenet-hub.lock"
+LOCK_VARIABLE = "MOBILENET_HUB_LOCK"
+FORMAT_VERSION = 1
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a checkpoint must be.
+
+    Attributes:
+        source: where it was downloaded from.
+        sha256: of the file that was downloaded there; empty if there was no single file.
+        features_sha256: of the tensors up to the feature vector.
+        logits_sha256: of those of the classification layer; empty if there were none.
+    """
+
+    source: str
+    sha256: str
+    features_sha256: str
+    logits_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +66,8 @@ class Pins:
     cache: Cache
     key: str
     project: Path | None
-    project_pin: lockfile.Pin | None
-    cache_pin: lockfile.Pin | None
+    project_pin: Pin | None
+    cache_pin: Pin | None
     repin: bool
 
     @staticmethod
@@ -51,9 +83,9 @@ class Pins:
         Raises:
             WeightsError: a lock file cannot be read.
         """
-        project = lock or lockfile.find()
-        project_pin = lockfile.read(project).get(key) if project else None
-        cache_pin = lockfile.read(cache.directory / lockfile.FILE_NAME).get(key)
+        project = lock or project_file()
+        project_pin = read_pins(project).get(key) if project else None
+        cache_pin = read_pins(cache.directory / FILE_NAME).get(key)
         return Pins(cache, key, project, project_pin, cache_pin, repin)
 
     def check_project(self, weights: Weights) -> None:
@@ -63,7 +95,7 @@ class Pins:
             PinError: they are others.
         """
         if self.project and self.project_pin and not self.repin:
-            lockfile.check(weights, self.key, self.project_pin, self.project)
+            _compare(weights, self.key, self.project_pin, self.project)
 
     def accepts(self, weights: Weights) -> bool:
         """Whether the project's pin lets these be used; they may be had elsewhere if not."""
@@ -81,9 +113,9 @@ class Pins:
         """
         if (found := self._for_downloads()) is not None:
             pin, lock = found
-            lockfile.check(weights, self.key, pin, lock)
+            _compare(weights, self.key, pin, lock)
 
-    def check_download(self, source: Source, sha256: str) -> None:
+    def check_download(self, origin: Origin, sha256: str) -> None:
         """Compare the file itself with a pin of the same source, before it is opened.
 
         Raises:
@@ -91,10 +123,10 @@ class Pins:
         """
         if (found := self._for_downloads()) is not None:
             pin, lock = found
-            if pin.sha256 not in ("", sha256) and pin.source == source.address:
-                raise lockfile.mismatch(self.key, lock, pin.sha256, sha256, source.address)
+            if pin.sha256 not in ("", sha256) and pin.source == origin.address:
+                raise _mismatch(self.key, lock, pin.sha256, sha256, origin.address)
 
-    def _for_downloads(self) -> tuple[lockfile.Pin, Path] | None:
+    def _for_downloads(self) -> tuple[Pin, Path] | None:
         """The project's pin, on which its people agree; else what this cache saw first."""
         if self.repin:
             return None
@@ -102,7 +134,7 @@ class Pins:
             return self.project_pin, self.project
         return (self.cache_pin, self._cache_lock) if self.cache_pin else None
 
-    def checked(self, entry: Entry) -> Entry:
+    def checked(self, entry: Record) -> Record:
         """An entry that is in the cache already: it must be what the project pins, or is pinned.
 
         Raises:
@@ -115,12 +147,12 @@ class Pins:
             self.pin_project(weights)
         return entry
 
-    def add(self, weights: Weights, source: Source, sha256: str) -> None:
+    def add(self, weights: Weights, origin: Origin, sha256: str) -> None:
         """Pin what was downloaded, where nothing is pinned yet or `repin` says so.
 
         What the project pins is from then on what the cache has seen.
         """
-        pin = lockfile.pin_of(weights, source.address, sha256)
+        pin = pin_of(weights, origin.address, sha256)
         if self.cache_pin is None or self.repin or self.project_pin:
             self._write(self._cache_lock, pin)
         if self.project and (self.project_pin is None or self.repin):
@@ -131,13 +163,129 @@ class Pins:
         if self.project is None:
             raise AssertionError("no lock file to pin in")
         meta = weights.metadata
-        pin = lockfile.pin_of(weights, meta.get("source", ""), meta.get("source_sha256", ""))
+        pin = pin_of(weights, meta.get("source", ""), meta.get("source_sha256", ""))
         self._write(self.project, pin)
 
-    def _write(self, lock: Path, pin: lockfile.Pin) -> None:
+    def _write(self, lock: Path, pin: Pin) -> None:
         with self.cache.lock("lockfile"):
-            lockfile.add(lock, self.key, pin)
+            add_pin(lock, self.key, pin)
 
     @property
     def _cache_lock(self) -> Path:
-        return self.cache.directory / lockfile.FILE_NAME
+        return self.cache.directory / FILE_NAME
+
+
+def pin_of(weights: Weights, source: str, sha256: str) -> Pin:
+    """The pin of weights that were just obtained."""
+    features, logits = tensor_digests(weights)
+    return Pin(source, sha256, features, logits)
+
+
+def tensor_digests(weights: Weights) -> tuple[str, str]:
+    """The sha256 of names, shapes and values: of the feature tensors; of the logits', or empty."""
+    features, logits = hashlib.sha256(), hashlib.sha256()
+    for name in sorted(weights.tensors):
+        tensor = weights.tensors[name]
+        into = logits if "/Logits/" in name else features
+        into.update(f"{name} {list(tensor.shape)}\n".encode())
+        into.update(tensor.astype("<f4", copy=False).tobytes())
+    return features.hexdigest(), logits.hexdigest() if weights.has_logits else ""
+
+
+def _compare(weights: Weights, key: str, pin: Pin, lock: Path) -> None:
+    """Compare weights with what is pinned; logits only where both have them.
+
+    Raises:
+        PinError: they are others.
+    """
+    features, logits = tensor_digests(weights)
+    source = weights.metadata.get("source", "")
+    if features != pin.features_sha256:
+        raise _mismatch(key, lock, pin.features_sha256, features, source)
+    if logits and pin.logits_sha256 and logits != pin.logits_sha256:
+        raise _mismatch(key, lock, pin.logits_sha256, logits, source)
+
+
+def _mismatch(key: str, lock: Path, expected: str, received: str, source: str) -> PinError:
+    """The error for weights that are not the pinned ones."""
+    return PinError(
+        f"The weights of {key} are not those that {lock} pins. If they were changed on purpose, "
+        f"`mobilenet-hub fetch --repin` (or `import --repin`) accepts the new ones; if not, do not "
+        f"use them: `fetch --force` fetches the pinned ones in place of those in the cache. "
+        f"Expected sha256 {expected}. Received: {received}, from {source}"
+    )
+
+
+def project_file() -> Path | None:
+    """The project's lock file: where MOBILENET_HUB_LOCK says, or in or above the current folder.
+
+    Returns:
+        Its path (which need not exist if the variable names it), or None if there is none.
+    """
+    if named := os.environ.get(LOCK_VARIABLE):
+        return Path(named).expanduser()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the current folder was removed
+        return None
+    for folder in (here, *here.parents):
+        path = folder / FILE_NAME
+        if os.path.isfile(path):  # noqa: PTH113, unlike Path's, False where one may not look
+            return path
+    return None
+
+
+def read_pins(path: str | PathLike[str]) -> dict[str, Pin]:
+    """The pins of a lock file by checkpoint key; none if there is no such file.
+
+    Raises:
+        WeightsError: it is not a lock file, or one of a later version.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise WeightsError(f"Cannot read the lock file {path}. Received: {error}") from error
+    try:
+        value = json.loads(data)
+        version, pins = value["version"], value["weights"]
+        if version == FORMAT_VERSION:
+            return {str(key): _pin(pin) for key, pin in pins.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{path} is not a lock file of this library: restore it from version control, or "
+            f"delete it. Received: {error!r}"
+        ) from error
+    raise WeightsError(
+        f"{path} was written by a later version of this library: upgrade it. "
+        f"Expected version {FORMAT_VERSION}. Received: {version!r}"
+    )
+
+
+def _pin(value: dict[str, str]) -> Pin:
+    fields = ("source", "sha256", "features_sha256", "logits_sha256")
+    return Pin(*(str(value[field]) for field in fields))
+
+
+def add_pin(path: str | PathLike[str], key: str, pin: Pin) -> None:
+    """Pin a checkpoint, in place of what was pinned for it. The caller holds a lock.
+
+    Raises:
+        WeightsError: the file is not a lock file, or cannot be written.
+    """
+    path = Path(path)
+    pins = {**read_pins(path), key: pin}
+    value = {
+        "version": FORMAT_VERSION,
+        "weights": {name: asdict(pins[name]) for name in sorted(pins)},
+    }
+    try:
+        write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot write the lock file {path}; the weights themselves are in the cache. "
+            f"Received: {error}"
+        ) from error

@@ -8,7 +8,8 @@ them: see `weights.resolve`. Whatever comes out was checked against its sha256, 
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -25,24 +26,32 @@ from mobilenet_hub.errors import (
     WeightsError,
 )
 from mobilenet_hub.weights import readers
-from mobilenet_hub.weights.bundled import EMBEDDED, WITHOUT_LOGITS, embedded_path, load_embedded
-from mobilenet_hub.weights.storage import sources
-from mobilenet_hub.weights.storage.cache import Cache, Entry, no_space
-from mobilenet_hub.weights.storage.download import Policy, Progress, discard, download
-from mobilenet_hub.weights.storage.lockfile import tensor_digests
-from mobilenet_hub.weights.storage.pins import Pins
-from mobilenet_hub.weights.storage.sources import Source
+from mobilenet_hub.weights.bundled import BUNDLED, WITHOUT_LOGITS, bundled_path, load_bundled
+from mobilenet_hub.weights.storage import origins
+from mobilenet_hub.weights.storage.cache import Cache, Record, no_space
+from mobilenet_hub.weights.storage.origins import Origin
+from mobilenet_hub.weights.storage.pins import Pins, tensor_digests
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
+    from mobilenet_hub.weights.storage.download import OnBytes
+    from mobilenet_hub.weights.storage.policy import Policy
+
+
+def _show_nothing(name: str) -> AbstractContextManager[OnBytes | None]:
+    return nullcontext()
+
+
+# Who shows a download that a load needs, given the checkpoint's name; the commands draw a bar.
+show_download: Callable[[str], AbstractContextManager[OnBytes | None]] = _show_nothing
 
 
 def is_here(info: ModuleInfo) -> bool:
     """Whether the module's weights can be loaded without a network."""
     return (
         _cached(info) is not None
-        or _is_embedded(info)
-        or next(sources.local_sources(info), None) is not None
+        or _is_bundled(info)
+        or next(origins.local_origins(info), None) is not None
     )
 
 
@@ -112,9 +121,9 @@ def fetch(
     force: bool = False,
     repin: bool = False,
     lock: str | PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
     policy: Policy | None = None,
-) -> Entry:
+) -> Record:
     """Get a checkpoint from the network into the cache, unless it is there.
 
     Args:
@@ -136,31 +145,31 @@ def fetch(
     complete = replace(info, task="classification")  # what is fetched serves both tasks
     if not force and (entry := _cached(complete, cache)) is not None:
         return pins.checked(entry)
-    if sources.offline():
+    if origins.offline():
         raise _missing(info, [])
     reasons: list[str] = []
     with cache.lock(key):
         if not force and (entry := _cached(complete, cache)) is not None:
             return pins.checked(entry)  # another process was faster
-        for source in sources.remote_sources(info):
+        for origin in origins.remote_origins(info):
             try:
-                weights, sha256 = _from_source(info, source, cache, pins, progress, policy)
+                weights, sha256 = _from_origin(info, origin, cache, pins, progress, policy)
             except (PinError, CacheError):
                 raise
             except WeightsError as error:
                 reason = error.reason if isinstance(error, DownloadError) else str(error)
-                reasons.append(f"{source.name}: {reason}")
+                reasons.append(f"{origin.name}: {reason}")
                 continue
             pins.check(weights)
             if not (force or repin):
                 _check_replaced(weights, info, cache)
             entry = cache.put(key, weights)
-            pins.add(weights, source, sha256)
+            pins.add(weights, origin, sha256)
             return entry
     raise _missing(info, reasons)
 
 
-def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False) -> Entry:
+def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False) -> Record:
     """Put weights of one's own into the cache, as those of a module.
 
     Args:
@@ -190,62 +199,60 @@ def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
         weights = cache.load(entry)
         pins.check_project(weights)
         return weights, cache.path(entry)
-    if _is_embedded(info):
-        weights = load_embedded(key)
+    if _is_bundled(info):
+        weights = load_bundled(key)
         if pins.accepts(weights):
-            return weights, embedded_path(key)
-    for source in sources.local_sources(info):
-        weights = readers.read(source.address, handle=info.handle)
+            return weights, bundled_path(key)
+    for origin in origins.local_origins(info):
+        weights = readers.read(origin.address, handle=info.handle)
         pins.check_project(weights)
-        return weights, Path(source.address)
+        return weights, Path(origin.address)
     entry = _fetch_for(info)
     return cache.load(entry), cache.path(entry)
 
 
-def _fetch_for(info: ModuleInfo) -> Entry:
-    from mobilenet_hub.weights.storage.download import terminal_progress
-
-    with terminal_progress(info.checkpoint_name) as progress:
+def _fetch_for(info: ModuleInfo) -> Record:
+    with show_download(info.checkpoint_name) as progress:
         entry = fetch(info, progress=progress)
     if info.task == "classification" and not entry.has_logits:
         raise _missing(info, [f"{entry.metadata.get('source')}: it ends at the feature vector"])
     return entry
 
 
-def _cached(info: ModuleInfo, cache: Cache | None = None) -> Entry | None:
+def _cached(info: ModuleInfo, cache: Cache | None = None) -> Record | None:
     entry = (cache or Cache()).get(info.checkpoint_key)
     if entry is None or (info.task == "classification" and not entry.has_logits):
         return None
     return entry
 
 
-def _is_embedded(info: ModuleInfo) -> bool:
+def _is_bundled(info: ModuleInfo) -> bool:
     key = info.checkpoint_key
-    return key in EMBEDDED and not (info.task == "classification" and key in WITHOUT_LOGITS)
+    return key in BUNDLED and not (info.task == "classification" and key in WITHOUT_LOGITS)
 
 
-def _from_source(
+def _from_origin(
     info: ModuleInfo,
-    source: Source,
+    origin: Origin,
     cache: Cache,
     pins: Pins,
-    progress: Progress | None,
+    progress: OnBytes | None,
     policy: Policy | None,
 ) -> tuple[Weights, str]:
     """Weights from one place, and the sha256 of the file they came in."""
     # Any network of this checkpoint will do, with logits or without.
     handle = replace(info, task="feature_vector").handle
-    if source.kind == "kaggle":
-        weights = readers.read(_kaggle(source), handle=handle)
-        return _with_provenance(info, weights, source, ""), ""
-    name = f"{info.checkpoint_key}.{urlsplit(source.address).path.rpartition('/')[2]}.part"
+    from mobilenet_hub.weights.storage.download import discard, download
+
+    if origin.kind == "kaggle":
+        weights = readers.read(_kaggle(origin), handle=handle)
+        return _with_provenance(info, weights, origin, ""), ""
+    name = f"{info.checkpoint_key}.{urlsplit(origin.address).path.rpartition('/')[2]}.part"
     path = cache.make_downloads() / name
     with cache.errors("write"):
-        if path.exists() and not _is_writable(path):  # another user's, whose call was cut short
-            discard(path)
         while True:
-            done = download(source.address, path, policy=policy, progress=progress)
-            pins.check_download(source, done.sha256)
+            done = download(origin.address, path, policy=policy, progress=progress)
+            pins.check_download(origin, done.sha256)
             try:
                 weights = readers.read(path, handle=handle)
             except WeightsError as error:
@@ -259,7 +266,7 @@ def _from_source(
                     continue
                 raise WeightsError(f"what came is not what was asked for. {error}") from error
             discard(path)
-            return _with_provenance(info, weights, source, done.sha256), done.sha256
+            return _with_provenance(info, weights, origin, done.sha256), done.sha256
 
 
 def _check_replaced(weights: Weights, info: ModuleInfo, cache: Cache) -> None:
@@ -277,31 +284,27 @@ def _check_replaced(weights: Weights, info: ModuleInfo, cache: Cache) -> None:
         )
 
 
-def _is_writable(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _with_provenance(info: ModuleInfo, weights: Weights, source: Source, sha256: str) -> Weights:
+def _with_provenance(info: ModuleInfo, weights: Weights, origin: Origin, sha256: str) -> Weights:
     """Say where they are from; their handle is the newest of the checkpoint, for all of them."""
     task: Task = "classification" if weights.has_logits else "feature_vector"
     return weights.with_metadata(
         handle=find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
-        source=source.name,
-        license=sources.LICENSE,
+        source=origin.name,
+        license=origins.LICENSE,
         **({"source_sha256": sha256} if sha256 else {}),
     )
 
 
-def _kaggle(source: Source) -> str:
+def _kaggle(origin: Origin) -> str:
     """Let kagglehub download a module; the folder it is in."""
     import kagglehub
 
     try:
-        return str(kagglehub.model_download(source.address))
+        return str(kagglehub.model_download(origin.address))
     # kagglehub raises what its many parts raise: requests', its own, OSError, ValueError.
     except Exception as error:
         raise DownloadError(
-            f"Cannot download {source.address} with kagglehub. Received: {error}", source.address
+            f"Cannot download {origin.address} with kagglehub. Received: {error}", origin.address
         ) from error
 
 
@@ -309,13 +312,13 @@ def _missing(info: ModuleInfo, reasons: list[str]) -> MissingWeightsError:
     if reasons:
         why = "could not be fetched:\n" + "\n".join(f"  {reason}" for reason in reasons)
     else:
-        why = f"must not be fetched, because {sources.OFFLINE_VARIABLE} is set."
+        why = f"must not be fetched, because {origins.OFFLINE_VARIABLE} is set."
     key = info.checkpoint_key
-    embedded = ", ".join(sorted(EMBEDDED))
+    bundled = ", ".join(sorted(BUNDLED))
     partly = f"; of {key} the feature vector only" if key in WITHOUT_LOGITS else ""
     return MissingWeightsError(
         f"The weights of {info.handle} are not on this machine and {why}\n"
         f"`mobilenet-hub fetch {info.handle}` gets them where there is a network. Elsewhere, bring "
         f"{info.checkpoint_url} (checkpoint {info.checkpoint}), then `mobilenet-hub import FILE`.\n"
-        f"Embedded in this package: {embedded}{partly}. Received: {info.handle!r}"
+        f"Inside this package: {bundled}{partly}. Received: {info.handle!r}"
     )

@@ -26,7 +26,7 @@ from mobilenet_hub.weights.background import (
     lower_bounds,
     with_background,
 )
-from mobilenet_hub.weights.bundled import load_embedded
+from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
@@ -64,8 +64,8 @@ def test_the_background_class_is_below_every_other_for_any_features():
     assert full_biases[0] == BACKGROUND_BIAS < bounds.min()
 
 
-def test_the_embedded_network_never_predicts_background():
-    weights = load_embedded("mobilenet_v1_025_224")
+def test_the_bundled_network_never_predicts_background():
+    weights = load_bundled("mobilenet_v1_025_224")
     scope = weights.network.logits.scope
     kernel, biases = weights.tensors[f"{scope}/weights"], weights.tensors[f"{scope}/biases"]
     assert biases[0] == BACKGROUND_BIAS
@@ -375,6 +375,6 @@ def test_this_librarys_own_keras_files_are_read_bit_for_bit(tmp_path, handle):
     around.save(tmp_path / "around.h5")
     for path in sorted(tmp_path.iterdir()):
         weights = read(path)
-        assert_equal(weights.tensors, load_embedded(key).tensors)
+        assert_equal(weights.tensors, load_bundled(key).tensors)
         if path.name != "layer.weights.h5":  # nothing in it tells the size
             assert identify_module(weights).checkpoint_key == key

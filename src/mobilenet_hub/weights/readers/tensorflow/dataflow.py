@@ -1,7 +1,7 @@
 """A graph of operations, whatever file it came from, reduced to what a MobileNet is made of.
 
-The readers of frozen graphs and TFLite files lower theirs to the nodes here; `chain.py` follows
-them from the image to the logits.
+The readers of frozen graphs and TFLite files lower theirs to the nodes here; `match_network.py`
+follows them from the image to the logits.
 """
 
 from __future__ import annotations

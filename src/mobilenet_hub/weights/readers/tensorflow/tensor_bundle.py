@@ -57,7 +57,7 @@ _SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-\d{5}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredTensor:
     """Where a tensor is, and what it must look like.
 
     Attributes:
@@ -110,7 +110,7 @@ class TensorBundle:
                 f"{self.where} needs a newer reader: expected version 1 of the bundle format. "
                 f"Received: {minimum}"
             )
-        self.entries: Mapping[str, Entry] = {
+        self.entries: Mapping[str, StoredTensor] = {
             self._text(key): self._entry(value)
             for key, value in table.items()
             if not key.startswith(b"\0")  # parts of sliced tensors have keys of their own
@@ -172,7 +172,10 @@ class TensorBundle:
         ]
 
     def _read_shard(
-        self, shard: int, wanted: list[tuple[str, Entry]], into: dict[str, npt.NDArray[np.generic]]
+        self,
+        shard: int,
+        wanted: list[tuple[str, StoredTensor]],
+        into: dict[str, npt.NDArray[np.generic]],
     ) -> None:
         path = self._shard_path(shard)
         with open_file(path, f"Shard {shard} of the checkpoint") as file:
@@ -220,7 +223,7 @@ class TensorBundle:
             )
         return data[position + 4 :]
 
-    def _check(self, name: str, entry: Entry) -> None:
+    def _check(self, name: str, entry: StoredTensor) -> None:
         """Refuse what cannot be read, before anything is allocated."""
         if entry.sliced:
             raise WeightsError(
@@ -236,11 +239,11 @@ class TensorBundle:
         if entry.size != (size := math.prod(entry.shape) * ITEM_SIZES[entry.dtype]):
             raise damaged(self.where, f"{size:,} bytes for {name} {entry.shape}", f"{entry.size:,}")
 
-    def _entry(self, value: bytes) -> Entry:
+    def _entry(self, value: bytes) -> StoredTensor:
         """Decode a `BundleEntryProto`."""
         message = Message(value, self.where)
         shape = read_shape(message.message(2), self.where)
-        entry = Entry(
+        entry = StoredTensor(
             dtype=message.integer(1),
             shape=shape,
             shard=message.integer(3),

@@ -36,7 +36,7 @@ Kind = Literal["url", "kaggle", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Origin:
     """One place to get a checkpoint from.
 
     Attributes:
@@ -58,7 +58,7 @@ def offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
 
 
-def remote_sources(info: ModuleInfo) -> list[Source]:
+def remote_origins(info: ModuleInfo) -> list[Origin]:
     """Where to fetch the checkpoint of a module from, first choice first.
 
     With MOBILENET_HUB_MIRROR set to the address of a mirror (a folder of the archives under their
@@ -66,14 +66,14 @@ def remote_sources(info: ModuleInfo) -> list[Source]:
     """
     archive = info.checkpoint_url
     if mirror := os.environ.get(MIRROR_VARIABLE):
-        return [Source("url", f"{mirror.rstrip('/')}/{archive.rpartition('/')[2]}")]
-    found = [Source("url", archive)]
+        return [Origin("url", f"{mirror.rstrip('/')}/{archive.rpartition('/')[2]}")]
+    found = [Origin("url", archive)]
     if find_spec("kagglehub") is not None:
-        found.append(Source("kaggle", kaggle_handle(info)))
+        found.append(Origin("kaggle", kaggle_handle(info)))
     if repository := HUGGING_FACE.get(info.checkpoint_key):
         endpoint = os.environ.get(HUGGING_FACE_VARIABLE) or "https://huggingface.co"
         address = f"{endpoint.rstrip('/')}/{repository}/resolve/main/model.safetensors"
-        found.append(Source("url", address))
+        found.append(Origin("url", address))
     return found
 
 
@@ -87,7 +87,7 @@ def kaggle_handle(info: ModuleInfo) -> str:
     return f"google/{family}/tensorFlow2/{multiplier}-{size}-classification/2"
 
 
-def local_sources(info: ModuleInfo) -> Iterator[Source]:
+def local_origins(info: ModuleInfo) -> Iterator[Origin]:
     """Modules of this checkpoint that `tensorflow_hub` has left in TFHUB_CACHE_DIR.
 
     It names a folder after the sha1 of the handle. Classification modules come first, which hold
@@ -102,4 +102,4 @@ def local_sources(info: ModuleInfo) -> Iterator[Source]:
         name = hashlib.sha1(record.url.encode(), usedforsecurity=False).hexdigest()
         folder = Path(directory).expanduser() / name
         if (folder / "saved_model.pb").is_file():
-            yield Source("folder", str(folder))
+            yield Origin("folder", str(folder))
