@@ -41,6 +41,9 @@ def serving():
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self):
+            self.do_GET()
+
         def do_GET(self):
             with lock:
                 server.requests.append(Request(self.path, dict(self.headers)))
@@ -167,6 +170,34 @@ def _start(handler, data: bytes, etag: str | None, *, chunked: bool = False) -> 
         handler.send_header("Content-Length", str(len(data) - start))
     handler.end_headers()
     return data[start:]
+
+
+def endless(
+    block: bytes, headers: dict[str, str] | None = None, *, code: int = 200, head: bytes = b""
+) -> Callable:
+    """A body that goes on until the client hangs up."""
+
+    def answer(handler):
+        handler.send_response(code)
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(head)
+        while handler.command != "HEAD":
+            handler.wfile.write(block)
+        handler.close_connection = True
+
+    return answer
+
+
+def silence(until: threading.Event) -> Callable:
+    """No answer at all until told."""
+
+    def answer(handler):
+        until.wait(60)
+        handler.close_connection = True
+
+    return answer
 
 
 def with_header(code: int, name: str, value: str) -> Callable:

@@ -17,6 +17,7 @@ from mobilenet_hub.pipeline.processor import Processor
 from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import BytesItem, Item
 from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.web.patience import Waits
 
 ResultStream = Generator[Results, None, None]
 _In = TypeVar("_In")
@@ -74,8 +75,14 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def ordered_map(
     function: Callable[[_In], _Out], values: Iterable[_In], *, threads: int
 ) -> Generator[_Out, None, None]:
-    """`map` on several threads, in order, with a bounded number of values under way."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="mobilenet-hub")
+    """`map` on several threads, in order, with a bounded number of values under way.
+
+    Whatever a thread waits for on a network ends when the generator is closed.
+    """
+    waits = Waits()
+    pool = ThreadPoolExecutor(
+        threads, thread_name_prefix="mobilenet-hub", initializer=waits.adopt_thread
+    )
     try:
         waiting: deque[Future[_Out]] = deque()
         for value in values:
@@ -85,4 +92,5 @@ def ordered_map(
         while waiting:
             yield waiting.popleft().result()
     finally:
+        waits.end()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -70,11 +70,16 @@ def open_response(
         response.close()  # its body may be anything
         if response.status_code not in (301, 302, 303, 307, 308) or location is None:
             raise _refusal(response)
-        url = _redirected(url, location)
+        url = redirected(url, location)
     raise NetworkError(f"more than {_MAX_REDIRECTS} redirects", transient=False)
 
 
-def _redirected(url: str, location: str) -> str:
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads.
+
+    Raises:
+        NetworkError: to another protocol, or from https to http, where anybody could answer.
+    """
     try:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
