@@ -5,7 +5,7 @@
     python benchmarks/decode.py ../shared/photos
 
 Each decodes all photos to RGB; where it can, at the least n/8 of their size that still has the
-pixels that a 96 or 224 network needs of their central square (`images.geometry.eighths`). What is
+pixels that a 96 or 224 network needs of their central square (`geometry.least_scale_num`). What is
 not installed is left out. Decoders take turns, round after round; medians are reported. The last
 column is the greatest difference, in levels, from TensorFlow's own decoding at full size, of which
 `simplejpeg` with `fastdct=True` is bit for bit the same.
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_hub.images import Preprocessing
-from mobilenet_hub.images.geometry import eighths
+from mobilenet_hub.images.geometry import least_scale_num
 from mobilenet_hub.runtime import available_threads
 
 # Decodes bytes at n eighths of the size, or at full size if it cannot.
@@ -82,7 +82,7 @@ def scale(photo: bytes, size: int | None) -> int:
     import simplejpeg
 
     height, width, _, _ = simplejpeg.decode_jpeg_header(photo)
-    return 8 if size is None else eighths((height, width), (size, size), "center")
+    return 8 if size is None else least_scale_num((height, width), (size, size), "center")
 
 
 def rate(decode: Decode, photos: list[bytes], scales: list[int], threads: int) -> float:

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 from mobilenet_hub.errors import ImageError, InputError
 from mobilenet_hub.images import MAX_PIXELS, Preprocessing, decode, load_image, read_file
-from mobilenet_hub.images.geometry import eighths, layout
+from mobilenet_hub.images.geometry import layout, least_scale_num
 from places import DATA
 
 TENSORFLOW = np.load(DATA / "images_tensorflow.npz")
@@ -249,7 +249,7 @@ def test_a_jpeg_is_never_decoded_smaller_than_needed_nor_larger(size, target, cr
         used, filled = layout(size, target, crop, n)
         return used.height >= filled.height and used.width >= filled.width
 
-    n = eighths(size, target, crop)
+    n = least_scale_num(size, target, crop)
     assert n == 8 or suffices(n)
     assert not any(suffices(fewer) for fewer in range(1, n))
 

@@ -92,9 +92,9 @@ def test_compiled_forms_are_bounded(build):
     assert len(runner._sessions) <= 8
 
 
-@pytest.mark.parametrize(("size", "tile"), [(224, 1), (160, 2), (128, 4), (96, 8), (1000, 1)])
-def test_tiles_fit_the_cache(size, tile):
-    assert GraphSpec("uint8", size, size).tile == tile
+@pytest.mark.parametrize(("size", "images"), [(224, 1), (160, 2), (128, 4), (96, 8), (1000, 1)])
+def test_micro_batches_fit_the_cache(size, images):
+    assert GraphSpec("uint8", size, size).micro_batch == images
 
 
 def test_bf16_is_close_to_float32(build):

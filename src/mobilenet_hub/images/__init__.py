@@ -36,8 +36,8 @@ from mobilenet_hub.images import formats, jpeg
 from mobilenet_hub.images.geometry import (
     Box,
     Window,
-    eighths,
     layout,
+    least_scale_num,
     reduction,
     sample,
     shrunk_window,
@@ -103,9 +103,16 @@ class Preprocessing(PreprocessingSettings):
         if _is_jpeg(data):
             header = jpeg.read_header(data, path, self.max_pixels)
             size = (header.height, header.width) if exact else header.upright_size
-            n = 8 if exact or not header.plain else eighths(size, target, self.crop)
+            fixed = exact or not header.scalable
+            n = 8 if fixed else least_scale_num(size, target, self.crop)
             picture = jpeg.decode(
-                data, header, path, eighths=n, fast_dct=exact, turn=not exact, borrow=True
+                data,
+                header,
+                path,
+                scale_num=n,
+                fast_dct=exact,
+                upright=not exact,
+                reuse_buffer=True,
             )
             used, filled = layout(size, target, self.crop, n)
             factors = (1, 1) if exact else reduction(used, filled)
@@ -113,7 +120,7 @@ class Preprocessing(PreprocessingSettings):
                 return picture, Window(used, used.height, used.width), filled
             image = formats.to_image(picture)
         else:
-            image = _decode_other(data, path, self.max_pixels, turn=not exact)
+            image = _decode_other(data, path, self.max_pixels, upright=not exact)
             used, filled = layout((image.height, image.width), target, self.crop)
             factors = (1, 1) if exact else reduction(used, filled)
             if factors == (1, 1):
@@ -174,7 +181,7 @@ def decode(data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS) -
     if _is_jpeg(data):
         header = jpeg.read_header(data, path, max_pixels)
         return jpeg.decode(data, header, path, fast_dct=True)
-    return np.array(_decode_other(data, path, max_pixels, turn=True))
+    return np.array(_decode_other(data, path, max_pixels, upright=True))
 
 
 def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -226,9 +233,9 @@ def _check_format(head: bytes, path: str) -> None:
         )
 
 
-def _decode_other(data: Data, path: str, max_pixels: int, *, turn: bool) -> Any:
+def _decode_other(data: Data, path: str, max_pixels: int, *, upright: bool) -> Any:
     """Pillow's image of a file that is not a JPEG."""
     data = bytes(data)
     kind = formats.recognise(data[:12])
     assert kind is not None  # `_check_format` came first
-    return formats.decode(data, kind, path, max_pixels, turn=turn)
+    return formats.decode(data, kind, path, max_pixels, upright=upright)

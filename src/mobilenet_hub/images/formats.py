@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import ImageError
 from mobilenet_hub.images.limits import check_pixels
-from mobilenet_hub.images.orientation import parse_orientation, upright
+from mobilenet_hub.images.orientation import parse_orientation, turned_upright
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,7 @@ def recognise(head: bytes) -> str | None:
     return next((name for sign, name in _SIGNATURES.items() if head.startswith(sign)), None)
 
 
-def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = True) -> Image:
+def decode(data: bytes, kind: str, path: str, max_pixels: int, *, upright: bool = True) -> Image:
     """The first frame, at full size, as RGB.
 
     Alpha is dropped, as `tf.io.decode_image(channels=3)`, Keras and torchvision drop it: what is
@@ -52,7 +52,7 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
         kind: as `recognise` told it, or `JPEG`.
         path: for errors.
         max_pixels: greatest width times height.
-        turn: whether to apply the EXIF orientation of PNG and WebP. (Pillow applies a TIFF's
+        upright: whether to apply the EXIF orientation of PNG and WebP. (Pillow applies a TIFF's
             itself, where it is part of the format; that of a JPEG is its caller's to apply.)
 
     Raises:
@@ -74,8 +74,8 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, turn: bool = T
     except Exception as error:  # Pillow raises nearly anything for damaged data
         message = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(path, f"truncated or damaged {kind} ({message})") from error
-    orientation = _orientation(image, kind) if turn else 1
-    return rgb if orientation == 1 else to_image(upright(np.asarray(rgb), orientation))
+    orientation = _orientation(image, kind) if upright else 1
+    return rgb if orientation == 1 else to_image(turned_upright(np.asarray(rgb), orientation))
 
 
 def upright_size(data: bytes, kind: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import ImageError
 from mobilenet_hub.images import formats
 from mobilenet_hub.images.limits import Data, check_pixels
-from mobilenet_hub.images.orientation import parse_orientation, upright
+from mobilenet_hub.images.orientation import parse_orientation, turned_upright
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -40,7 +40,7 @@ _MAX_SCANS = 100
 # what simplejpeg decodes; C4, C8 and CC in the range of the SOFs are none.
 _SOI, _EOI, _SOS, _APP1, _ADOBE, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE, 0x01
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_SIMPLEJPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _BASELINE = 0xC0
 # In the data of a scan, FF is followed by 00, or is a restart marker, or begins the next segment.
 _NEXT_SEGMENT = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -53,8 +53,8 @@ class Header:
     Attributes:
         height, width: in pixels, as stored (not turned upright).
         orientation: EXIF's, 1 to 8.
-        plain: whether simplejpeg decodes it (and can scale it).
-        inks: whether the pixels are cyan, magenta, yellow, black.
+        scalable: whether simplejpeg decodes it, which can do so at n/8 of the size.
+        cmyk: whether the pixels are cyan, magenta, yellow, black.
         inverted: whether, then, 255 means no ink (an Adobe marker says so).
         scan: offset of the first scan.
     """
@@ -62,8 +62,8 @@ class Header:
     height: int
     width: int
     orientation: int
-    plain: bool
-    inks: bool
+    scalable: bool
+    cmyk: bool
     inverted: bool
     scan: int
 
@@ -88,17 +88,17 @@ def read_header(data: Data, path: str, max_pixels: int) -> Header:
     segments = _Segments()
     segments.read(data, path)
     check_pixels(segments.height, segments.width, path, max_pixels)
-    plain, colours = segments.frame in _PLAIN_FRAMES, ""
+    scalable, colours = segments.frame in _SIMPLEJPEG_FRAMES, ""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        plain = plain and (height, width) == (segments.height, segments.width)
+        scalable = scalable and (height, width) == (segments.height, segments.width)
     except (ValueError, KeyError):  # KeyError: of a chroma sampling that simplejpeg has no name for
-        plain = False  # Pillow has the last word: its picture or its error
+        scalable = False  # what Pillow says counts: its picture or its error
     return Header(
         segments.height,
         segments.width,
         segments.orientation,
-        plain,
+        scalable,
         colours in ("CMYK", "YCCK"),
         segments.adobe,
         segments.scan,
@@ -110,44 +110,45 @@ def decode(
     header: Header,
     path: str,
     *,
-    eighths: int = 8,
+    scale_num: int = 8,
     fast_dct: bool = False,
-    turn: bool = True,
-    borrow: bool = False,
+    upright: bool = True,
+    reuse_buffer: bool = False,
 ) -> NDArray[np.uint8]:
-    """Decode at `eighths` / 8 of the size.
+    """Decode at `scale_num` / 8 of the size.
 
     Args:
         data: of a whole JPEG file.
         header: of the same data.
         path: for errors.
-        eighths: 1 to 8; 8 where the header is not `plain`.
+        scale_num: 1 to 8; 8 where the header is not `scalable`.
         fast_dct: libjpeg's fast integer DCT, TensorFlow's default: at full size the result equals
             `tf.io.decode_jpeg(data, channels=3)` bit for bit. It is 0.8 levels too dark on
             average, which the slow DCT and the scaled decodes are not (nor is it faster here).
-        turn: whether to turn the picture upright.
-        borrow: whether the result may lie in memory that this thread's next call overwrites.
+        upright: whether to apply the EXIF orientation.
+        reuse_buffer: whether the result may lie in memory that this thread's next call overwrites.
 
     Returns:
-        uint8 RGB [ceil(height eighths / 8), ceil(width eighths / 8), 3], or turned.
+        uint8 RGB [ceil(height scale_num / 8), ceil(width scale_num / 8), 3]; the two sides change
+        places where the picture is turned.
 
     Raises:
         ImageError: the data ends early, or is damaged.
     """
-    if header.plain:
-        pixels = _decode_plain(data, header, path, eighths, fast_dct, borrow)
+    if header.scalable:
+        pixels = _decode_scaled(data, header, path, scale_num, fast_dct, reuse_buffer)
     else:
         limit = header.height * header.width
-        pixels = np.asarray(formats.decode(bytes(data), "JPEG", path, limit, turn=False))
-    return upright(pixels, header.orientation if turn else 1)
+        pixels = np.asarray(formats.decode(bytes(data), "JPEG", path, limit, upright=False))
+    return turned_upright(pixels, header.orientation if upright else 1)
 
 
-def _decode_plain(
-    data: Data, header: Header, path: str, eighths: int, fast_dct: bool, borrow: bool
+def _decode_scaled(
+    data: Data, header: Header, path: str, scale_num: int, fast_dct: bool, reuse_buffer: bool
 ) -> NDArray[np.uint8]:
-    scratch = _scratch(header, eighths) if borrow else None
+    buffer = _buffer(header, scale_num) if reuse_buffer else None
     try:
-        pixels = _simplejpeg(data, header, eighths, fast_dct, scratch, strict=True)
+        pixels = _simplejpeg(data, header, scale_num, fast_dct, buffer, strict=True)
     except (ValueError, MemoryError) as error:
         reason = str(error) or "not enough memory"
         if not _HARMLESS.search(reason):
@@ -158,16 +159,16 @@ def _decode_plain(
         if not _has_end(data, header.scan, path):
             raise ImageError(path, "truncated JPEG (no end marker)") from error
         try:
-            pixels = _simplejpeg(data, header, eighths, fast_dct, scratch, strict=False)
+            pixels = _simplejpeg(data, header, scale_num, fast_dct, buffer, strict=False)
         except ValueError as fatal:
             raise ImageError(path, f"damaged JPEG ({fatal})") from fatal
-    return _inks_to_rgb(pixels, inverted=header.inverted) if header.inks else pixels
+    return _cmyk_to_rgb(pixels, inverted=header.inverted) if header.cmyk else pixels
 
 
 def _simplejpeg(
     data: Data,
     header: Header,
-    eighths: int,
+    scale_num: int,
     fast_dct: bool,
     buffer: NDArray[np.uint8] | None,
     *,
@@ -176,10 +177,10 @@ def _simplejpeg(
     # It takes the smallest scale at which both minima are met.
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
         data,
-        colorspace="CMYK" if header.inks else "RGB",
+        colorspace="CMYK" if header.cmyk else "RGB",
         fastdct=fast_dct,
-        min_height=-(-header.height * eighths // 8),
-        min_width=-(-header.width * eighths // 8),
+        min_height=-(-header.height * scale_num // 8),
+        min_width=-(-header.width * scale_num // 8),
         buffer=buffer,
         strict=strict,
     )
@@ -187,29 +188,29 @@ def _simplejpeg(
 
 
 class _Thread(threading.local):
-    scratch: NDArray[np.uint8] | None = None
+    buffer: NDArray[np.uint8] | None = None
 
 
-_MAX_SCRATCH = 8 << 20
+_MAX_BUFFER = 8 << 20
 _thread = _Thread()
 
 
-def _scratch(header: Header, eighths: int) -> NDArray[np.uint8] | None:
+def _buffer(header: Header, scale_num: int) -> NDArray[np.uint8] | None:
     """This thread's memory for decoded pixels, if it is enough (or can be made so).
 
     Fresh memory for each picture means a page fault for each 4 KiB of it: a third of a
     millisecond at 224 px, a quarter of what the decoder takes.
     """
-    channels = 4 if header.inks else 3
-    size = -(-header.height * eighths // 8) * -(-header.width * eighths // 8) * channels
-    if size > _MAX_SCRATCH:
+    channels = 4 if header.cmyk else 3
+    size = -(-header.height * scale_num // 8) * -(-header.width * scale_num // 8) * channels
+    if size > _MAX_BUFFER:
         return None
-    if _thread.scratch is None or _thread.scratch.size < size:
-        _thread.scratch = np.empty(max(size, 1 << 20), np.uint8)
-    return _thread.scratch
+    if _thread.buffer is None or _thread.buffer.size < size:
+        _thread.buffer = np.empty(max(size, 1 << 20), np.uint8)
+    return _thread.buffer
 
 
-def _inks_to_rgb(pixels: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
+def _cmyk_to_rgb(pixels: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
     """TensorFlow's conversion (`jpeg_mem.cc`): light left by the ink times that left by black."""
     if not inverted:
         pixels = 255 - pixels

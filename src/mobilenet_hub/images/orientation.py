@@ -35,7 +35,7 @@ def parse_orientation(exif: bytes) -> int:
     return 1
 
 
-def upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turned_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """The picture as it is meant to be seen.
 
     Args:

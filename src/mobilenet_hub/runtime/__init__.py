@@ -2,9 +2,10 @@
 
 A `Runner` holds the compiled forms of one graph and knows nothing of MobileNets. Shapes are static
 in every compiled form, which is worth up to 1.5× in OpenVINO: one form for single images on all
-threads (latency), one for tiles of a few images with one stream per core (throughput). A large
-batch is cut into such tiles, and their results are written in place into the arrays returned. The
-last tile is padded, so that an image's result does not depend on where in a batch it stands.
+threads (latency), one for micro-batches of a few images with one stream per core (throughput). A
+large batch is cut into micro-batches, and their results are written in place into the arrays
+returned. The last one is padded, so that an image's result does not depend on where in a batch it
+stands.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Runner:
             endpoints: outputs wanted beside `default`.
             throughput: force one of the two forms; by default a single image takes the latency
                 path. Results of the two may differ in the last bits.
-            check: looks at the images as they are taken up.
+            check: see `Check`.
 
         Returns:
             Output name to array; `default` first.
@@ -128,31 +129,31 @@ class Runner:
         many = batch > 1 if throughput is None else throughput
         session = self.session(spec, throughput=many)
         outputs = session.outputs(batch)
-        whole = batch - batch % session.tile
+        whole = batch - batch % session.micro_batch
         if whole:
             session.run(images[:whole], {k: v[:whole] for k, v in outputs.items()}, check)
         if whole < batch:
             if check is not None:
                 check(images[whole:], whole)
-            padded = np.zeros((session.tile, *images.shape[1:]), images.dtype)
+            padded = np.zeros((session.micro_batch, *images.shape[1:]), images.dtype)
             padded[: batch - whole] = images[whole:]
-            spare = session.outputs(session.tile)
+            spare = session.outputs(session.micro_batch)
             session.run(padded, spare)
             for name, value in outputs.items():
                 value[whole:] = spare[name][: batch - whole]
         return outputs
 
     def session(self, spec: GraphSpec, *, throughput: bool) -> Session:
-        """The compiled form for tiles of `spec.tile` images, or for single ones."""
-        tile = spec.tile if throughput else None
+        """The compiled form for micro-batches of `spec.micro_batch` images, or for single ones."""
+        size = spec.micro_batch if throughput else None
         with self._lock:  # compiling under the lock: callers of the same form wait, not compile too
-            session = self._sessions.get((spec, tile))
+            session = self._sessions.get((spec, size))
             if session is None:
-                session = self._engine.compile(self._build(spec), spec, tile=tile)
-                self._sessions[spec, tile] = session
+                session = self._engine.compile(self._build(spec), spec, micro_batch=size)
+                self._sessions[spec, size] = session
                 if len(self._sessions) > _COMPILED_FORMS:
                     self._sessions.popitem(last=False)
-            self._sessions.move_to_end((spec, tile))
+            self._sessions.move_to_end((spec, size))
             return session
 
     def _forget(self) -> None:

@@ -15,10 +15,10 @@ Outputs = dict[str, NDArray[np.float32]]
 # them and the index of the first, and raises where they cannot be meant.
 Check = Callable[[Images, int], None]
 
-# Activations of a tile should fit a core's cache: measured on AVX-512 cores with 1 MB of L2, one
-# image of 224×224 a tile is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
-_TILE_PIXELS = 8 * 96 * 96
-_MAX_TILE = 8
+# Activations of a micro-batch should fit a core's cache: measured on AVX-512 cores with 1 MB of L2,
+# one image of 224×224 at a time is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
+_MICRO_BATCH_PIXELS = 8 * 96 * 96
+_MAX_MICRO_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,29 @@ class GraphSpec:
     endpoints: tuple[str, ...] = ()
 
     @property
-    def tile(self) -> int:
-        """How many images a throughput tile holds."""
-        return max(1, min(_MAX_TILE, _TILE_PIXELS // (self.height * self.width)))
+    def micro_batch(self) -> int:
+        """How many images are computed at a time where there are many."""
+        return max(1, min(_MAX_MICRO_BATCH, _MICRO_BATCH_PIXELS // (self.height * self.width)))
 
 
 class Session(Protocol):
-    """A graph compiled for tiles of a fixed number of images; `run` calls may overlap."""
+    """A graph compiled for a fixed number of images at a time; `run` calls may overlap.
 
-    tile: int
-    in_flight: int
+    Attributes:
+        micro_batch: that number.
+    """
+
+    micro_batch: int
 
     def outputs(self, batch: int) -> Outputs:
         """Uninitialised output arrays for a batch, by output name."""
 
     def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
-        """Compute all images [n, height, width, 3] into `outputs`; n is a multiple of `tile`."""
+        """Compute images [n, height, width, 3] into `outputs`; n a multiple of `micro_batch`."""
 
 
 class Engine(Protocol):
     """Something that compiles ONNX models."""
 
-    def compile(self, model: bytes, spec: GraphSpec, *, tile: int | None) -> Session:
-        """Compile for throughput with tiles of that size, or for single images if None."""
+    def compile(self, model: bytes, spec: GraphSpec, *, micro_batch: int | None) -> Session:
+        """Compile for throughput with micro-batches of that size, or for single images if None."""

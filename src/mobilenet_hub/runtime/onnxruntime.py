@@ -25,11 +25,13 @@ class ONNXRuntimeEngine:
         self._providers = list(providers)
         self._threads = threads
 
-    def compile(self, model: bytes, spec: GraphSpec, *, tile: int | None) -> ONNXRuntimeSession:
+    def compile(
+        self, model: bytes, spec: GraphSpec, *, micro_batch: int | None
+    ) -> ONNXRuntimeSession:
         """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
         onnxruntime = _import_onnxruntime()
         on_cpu = self._providers[0] == "CPUExecutionProvider"
-        parallel = self._threads if tile is not None and on_cpu else 1
+        parallel = self._threads if micro_batch is not None and on_cpu else 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, self._threads // parallel)
         options.inter_op_num_threads = 1
@@ -37,7 +39,7 @@ class ONNXRuntimeEngine:
         if parallel > 1:  # spinning threads of one call would take cores from the others
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(model, options, providers=self._providers)
-        size = tile or 1
+        size = micro_batch or 1
         return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
 
 
@@ -61,9 +63,9 @@ def _import_onnxruntime() -> Any:
 class ONNXRuntimeSession:
     """An ONNX Runtime session and the threads that call it."""
 
-    def __init__(self, session: Any, spec: GraphSpec, tile: int, parallel: int) -> None:
-        self.tile = tile
-        self.in_flight = parallel
+    def __init__(self, session: Any, spec: GraphSpec, micro_batch: int, parallel: int) -> None:
+        self.micro_batch = micro_batch
+        self._parallel = parallel
         self._session = session
         self._names = [output.name for output in session.get_outputs()]
         probe = np.zeros((1, spec.height, spec.width, 3), spec.input_dtype)
@@ -78,22 +80,22 @@ class ONNXRuntimeSession:
         }
 
     def run(self, images: Images, outputs: Outputs, check: Check | None = None) -> None:
-        """Run the tiles, on several threads if the session was compiled for that."""
+        """Run the micro-batches, on several threads if the session was compiled for that."""
         from concurrent.futures import ThreadPoolExecutor
 
         def one(start: int) -> None:
-            part = slice(start, start + self.tile)
+            part = slice(start, start + self.micro_batch)
             if check is not None:
                 check(images[part], start)
             results = self._session.run(self._names, {self._input: images[part]})
             for name, value in zip(self._names, results, strict=True):
                 outputs[name][part] = value
 
-        tiles = range(0, len(images), self.tile)
-        if len(tiles) == 1 or self.in_flight == 1:
-            for start in tiles:
+        starts = range(0, len(images), self.micro_batch)
+        if len(starts) == 1 or self._parallel == 1:
+            for start in starts:
                 one(start)
             return
-        with ThreadPoolExecutor(self.in_flight) as pool:
-            for _ in pool.map(one, tiles):
+        with ThreadPoolExecutor(self._parallel) as pool:
+            for _ in pool.map(one, starts):
                 pass
