@@ -46,28 +46,21 @@ def photo_to_row() -> None:
     module = hub.Module(HANDLE)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "features")
-        trace("photo → row", lambda: embed_to(output, ROOT / "examples", module))
+        trace("photo → row", lambda: embed_to(ROOT / "examples", output, module))
         if not list(output.glob("*.parquet")):
             raise SystemExit(f"nothing was written to {output}")
 
 
-def embed_to(output: Path, photos: Path, module: Any) -> None:
-    """The job that `embed` runs, by the name it has or had."""
+def embed_to(photos: Path, output: Path, module: Any) -> None:
+    """The job that `embed` runs; where it is not public yet, by its parts."""
     import mobilenet_hub as hub
 
     if hasattr(hub, "embed_to"):
         hub.embed_to(photos, output, module)
         return
-    from mobilenet_hub.pipeline.job import embed_to
+    from mobilenet_hub.pipeline import compute, job, sources
 
-    try:
-        from mobilenet_hub.pipeline.compute import Settings
-
-        from mobilenet_hub.pipeline.sources import open_sources
-    except ImportError:
-        from mobilenet_hub.pipeline.processor import Settings
-        from mobilenet_hub.pipeline.sources.resolve import open_sources
-    embed_to(output, open_sources(photos), module, Settings())
+    job.embed_to(output, sources.open_sources(photos), module, compute.Settings())
 
 
 def layer_to_export() -> None:

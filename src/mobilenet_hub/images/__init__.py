@@ -106,14 +106,9 @@ class Preprocessing(PreprocessingSettings):
             fixed = exact or not header.scalable
             n = 8 if fixed else least_scale_num(size, target, self.crop)
             picture = jpeg.decode(
-                data,
-                header,
-                path,
-                scale_num=n,
-                fast_dct=exact,
-                upright=not exact,
+                data, header, path, scale_num=n, fast_dct=exact, upright=not exact,
                 reuse_buffer=True,
-            )
+            )  # fmt: skip
             used, filled = layout(size, target, self.crop, n)
             factors = (1, 1) if exact else reduction(used, filled)
             if factors == (1, 1):

@@ -98,7 +98,7 @@ class Processor:
 
     def batch_items(self) -> int:
         """How many items a call is best given (any number works)."""
-        return buffer_images(self.preprocessing, graph_spec(self.preprocessing).tile)
+        return buffer_images(self.preprocessing, graph_spec(self.preprocessing).micro_batch)
 
     def __call__(self, items: Sequence[Item]) -> Results:
         """Read, decode and run some items.

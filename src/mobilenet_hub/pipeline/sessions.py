@@ -45,19 +45,19 @@ class Worker:
 
     def __init__(self, session: Session, preprocessing: PreprocessingSettings) -> None:
         self._session = session
-        images = buffer_images(preprocessing, session.tile)
+        images = buffer_images(preprocessing, session.micro_batch)
         self.pixels: NDArray[Any] = np.zeros((images, *preprocessing.shape), preprocessing.dtype)
 
     def outputs(self, images: int) -> Outputs:
         """Uninitialised arrays with room for the results of at least so many images."""
-        return self._session.outputs(_whole(images, self._session.tile))
+        return self._session.outputs(_whole(images, self._session.micro_batch))
 
     def run(self, images: int, outputs: Outputs, start: int) -> None:
         """Compute the first images in `pixels`; results go to `outputs` from row `start` on.
 
         The rest of the last micro-batch is computed too, from older pixels, and never looked at.
         """
-        images = _whole(images, self._session.tile)
+        images = _whole(images, self._session.micro_batch)
         rows = slice(start, start + images)
         self._session.run(
             self.pixels[:images], {name: value[rows] for name, value in outputs.items()}
@@ -159,4 +159,4 @@ def _session_maker(
         model.graph.output.append(helper.make_tensor_value_info(FEATURES, 1, ["batch", channels]))
     graph = bytes(model.SerializeToString())
     engine = module.engine_for_one_thread()
-    return lambda: engine.compile(graph, spec, tile=spec.tile)
+    return lambda: engine.compile(graph, spec, micro_batch=spec.micro_batch)
