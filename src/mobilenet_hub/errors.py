@@ -147,6 +147,10 @@ class NetworkError(MobileNetHubError, OSError):
         super().__init__(reason)
 
 
+class FileChangedError(NetworkError):
+    """A file on a network that is another one than when its first bytes were read."""
+
+
 class TarError(MobileNetHubError, ValueError):
     """A tar archive that is not what its format promises.
 

@@ -25,18 +25,16 @@ import mobilenet_hub
 import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import CacheError, DownloadError, MissingWeightsError, PinError
+from mobilenet_hub.web import http_file, patience, request
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.storage import download as downloading
 from mobilenet_hub.weights.storage import pins, store
 from mobilenet_hub.weights.storage.cache import Cache
 from mobilenet_hub.weights.storage.download import download
-from mobilenet_hub.weights.storage.policy import Policy
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
 NAME = "/mobilenet_v1_0.25_128.tgz"
-# Impatient: these tests are about what happens, not about how long it takes.
-POLICY = Policy(attempts=4, backoff=0.01, max_backoff=0.05, timeout=0.5, connect_timeout=0.5)
 
 
 def archive_of(seed: int) -> bytes:
@@ -70,13 +68,17 @@ def server(monkeypatch, tmp_path):
         monkeypatch.setenv("MOBILENET_HUB_MIRROR", server.url)
         monkeypatch.setenv("MOBILENET_HUB_OFFLINE", "0")
         monkeypatch.setenv("MOBILENET_HUB_CACHE_DIR", str(tmp_path / "cache"))
+        # Impatient: these tests are about what happens, not about how long it takes.
+        monkeypatch.setenv("MOBILENET_HUB_TIMEOUT", "0.5")
+        monkeypatch.setattr(patience, "_BACKOFF_SECONDS", 0.01)
+        monkeypatch.setattr(patience, "_MAX_BACKOFF_SECONDS", 0.05)
         (tmp_path / "project").mkdir()
         monkeypatch.chdir(tmp_path / "project")
         yield server
 
 
 def fetch(**options):
-    return store.fetch(INFO, policy=POLICY, **options)
+    return store.fetch(INFO, **options)
 
 
 def assert_right(entry, seed=1):
@@ -129,7 +131,15 @@ def test_parts_of_two_files_under_one_etag_are_noticed_and_fetched_anew(
     assert len(server.asked(NAME)) == 3
 
 
-def test_a_connection_that_always_drops_is_an_error_that_can_be_continued(server, archive):
+@pytest.fixture
+def always_asked(monkeypatch):
+    """What is near is asked for with a range, too, instead of being read once more."""
+    monkeypatch.setattr(http_file, "_SKIP_BYTES", 0)
+
+
+def test_a_connection_that_always_drops_is_an_error_that_can_be_continued(
+    server, archive, always_asked
+):
     url = server.on(NAME, *[web.drop(archive, 10_000)] * 3, web.drop(archive, 0))
     with pytest.raises(MissingWeightsError, match=r"(?i)connection|bytes") as caught:
         fetch()
@@ -166,7 +176,7 @@ def test_the_archive_of_another_network_is_refused(server, archive):
     other = find("google/imagenet/mobilenet_v1_050_128/classification/3")
     server.on("/mobilenet_v1_0.5_128.tgz", web.file(archive))
     with pytest.raises(MissingWeightsError, match="depth multiplier"):
-        store.fetch(other, policy=POLICY)
+        store.fetch(other)
     assert Cache().get(other.checkpoint_key) is None
 
 
@@ -180,26 +190,27 @@ def test_redirects_are_followed(server, archive):
 def test_a_way_that_leaves_https_is_refused_before_anybody_there_is_asked(monkeypatch, first):
     asked = []
 
-    def get(session, place, *_):
-        asked.append(place)
-        answer = requests.Response()
-        answer.raw = io.BytesIO()
-        answer.status_code, answer.headers["Location"] = 302, "http://b/x.tgz"
-        return answer
+    class Session:
+        def request(self, method, place, **_):
+            asked.append(place)
+            answer = requests.Response()
+            answer.status_code, answer.raw = 302, io.BytesIO()
+            answer.headers["Location"] = "http://b/x.tgz"
+            return answer
 
-    monkeypatch.setattr(downloading, "_get", get)
-    with pytest.raises(DownloadError, match=r"redirect from https to http://b/x\.tgz"):
-        download(first, Path("part"), policy=POLICY)
+    monkeypatch.setattr(request, "_session", Session)
+    with pytest.raises(DownloadError, match=r"redirect from https to http"):
+        download(first, Path("part"))
     assert asked == [first]
 
 
 @pytest.mark.parametrize("target", ["ftp://b/x.tgz", "file:///etc/passwd", "http://[bad"])
 def test_a_redirect_to_what_is_no_address_of_the_web_is_refused(server, target):
     url = server.on(NAME, web.redirect(target))
-    with pytest.raises(DownloadError, match="no address of the web"):
-        download(url, Path("part"), policy=POLICY)
-    with pytest.raises(DownloadError, match="no address of the web"):
-        download(target, Path("part"), policy=POLICY)
+    with pytest.raises(DownloadError, match="redirect"):
+        download(url, Path("part"))
+    with pytest.raises(DownloadError, match="not a URL"):
+        download(target, Path("part"))
 
 
 @pytest.mark.parametrize("body", ["endless", "trickling"])
@@ -221,7 +232,7 @@ def test_the_body_of_a_redirect_is_never_read(server, archive, body):
     server.on("/elsewhere", web.file(archive))
     url = server.on(NAME, answer)
     try:
-        done = download(url, Path("part"), policy=POLICY)
+        done = download(url, Path("part"))
     finally:
         over.set()
     assert done.sha256 == hashlib.sha256(archive).hexdigest()
@@ -235,13 +246,13 @@ def test_a_link_in_the_place_of_a_download_is_not_followed(server, archive):
     url = server.on(NAME, web.file(archive))
     note = part.with_name("part.json")
     note.write_text(f'{{"url": "{url}", "validator": "\\"one\\""}}')
-    assert download(url, part, policy=POLICY).sha256 == hashlib.sha256(archive).hexdigest()
+    assert download(url, part).sha256 == hashlib.sha256(archive).hexdigest()
     assert victim.read_bytes() == archive[:1000]
     assert not part.is_symlink()
     part.unlink()
     note.unlink()
     note.symlink_to(victim.absolute())
-    download(url, part, policy=POLICY)
+    download(url, part)
     assert victim.read_bytes() == archive[:1000]
 
 
@@ -249,16 +260,16 @@ def test_a_link_in_the_place_of_a_download_is_not_followed(server, archive):
 def test_a_number_in_a_header_may_be_anything(server, header):
     url = server.on(NAME, web.with_header(503, header, "9" * 10_000), web.status(404))
     with pytest.raises(DownloadError, match="no such file"):
-        download(url, Path("part"), policy=POLICY)
+        download(url, Path("part"))
     server.on(NAME, web.with_header(200, header, "9" * 10_000))
     with contextlib.suppress(DownloadError):
-        download(url, Path("part"), policy=POLICY)
+        download(url, Path("part"))
 
 
 def test_a_circle_of_redirects_is_an_error(server):
     url = server.on(NAME, web.redirect(NAME))
     with pytest.raises(DownloadError, match="redirects") as caught:
-        download(url, Path("part"), policy=POLICY)
+        download(url, Path("part"))
     assert url in str(caught.value)
 
 
@@ -297,7 +308,7 @@ def test_a_server_that_trickles_is_given_up_on(server, archive):
     enough = threading.Event()
     try:
         server.on(NAME, web.trickle(archive, enough))
-        with pytest.raises(MissingWeightsError, match=r"bytes came in 0\.5 s"):
+        with pytest.raises(MissingWeightsError, match=r"only \d+ bytes came in"):
             fetch()
     finally:
         enough.set()
@@ -305,8 +316,8 @@ def test_a_server_that_trickles_is_given_up_on(server, archive):
 
 def test_nobody_there_is_an_error_at_once(server):
     server_gone = "http://127.0.0.1:9"  # the discard port: nobody listens
-    with pytest.raises(DownloadError, match="in 2 attempts") as caught:
-        download(f"{server_gone}/x", Path("part"), policy=POLICY)
+    with pytest.raises(DownloadError, match="HTTPS_PROXY") as caught:
+        download(f"{server_gone}/x", Path("part"))
     assert server_gone in str(caught.value)
 
 
@@ -318,14 +329,14 @@ def test_offline_nobody_is_asked(server, archive, monkeypatch):
     assert server.requests == []
 
 
-def test_a_file_that_is_larger_than_any_network_is_refused(server, archive):
+def test_a_file_that_is_larger_than_any_network_is_refused(server, archive, monkeypatch):
     url = server.on(NAME, web.file(archive))
-    small = Policy(max_bytes=1000)
+    monkeypatch.setattr(downloading, "MAX_BYTES", 1000)
     with pytest.raises(DownloadError, match="1,000 bytes"):
-        download(url, Path("part"), policy=small)
+        download(url, Path("part"))
     server.on(NAME, web.file(archive, chunked=True))
     with pytest.raises(DownloadError, match="1,000 bytes"):
-        download(url, Path("part"), policy=small)
+        download(url, Path("part"))
     assert Path("part").stat().st_size <= 1000
 
 
@@ -335,14 +346,6 @@ def test_the_proxy_of_the_environment_is_used(server, archive, monkeypatch):
     monkeypatch.setenv("MOBILENET_HUB_MIRROR", "http://archives.invalid")
     server.on(f"http://archives.invalid{NAME}", web.file(archive))
     assert_right(fetch())
-
-
-def test_the_timeout_of_the_environment_must_be_a_number(monkeypatch):
-    monkeypatch.setenv("MOBILENET_HUB_TIMEOUT", "soon")
-    with pytest.raises(DownloadError, match="Received: 'soon'"):
-        Policy.from_environment()
-    monkeypatch.setenv("MOBILENET_HUB_TIMEOUT", "2.5")
-    assert Policy.from_environment().timeout == 2.5
 
 
 def test_progress_is_told(server, archive):
@@ -445,9 +448,8 @@ FETCH = f"""
 import sys
 from mobilenet_hub.catalog import find
 from mobilenet_hub.weights.storage import store
-from mobilenet_hub.weights.storage.policy import Policy
 print("ready", flush=True)
-entry = store.fetch(find({INFO.handle!r}), policy=Policy(backoff=0.01, timeout=30))
+entry = store.fetch(find({INFO.handle!r}))
 print(entry.sha256, flush=True)
 """
 
@@ -459,7 +461,7 @@ def start(code=FETCH):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": source},
+        env={**os.environ, "PYTHONPATH": source, "MOBILENET_HUB_TIMEOUT": "30"},
     )
 
 
@@ -485,7 +487,7 @@ def test_two_processes_that_fetch_at_once_download_once(server, archive):
     assert len(server.asked(NAME)) == 1
 
 
-def test_a_killed_download_is_continued_at_the_next_call(server, archive):
+def test_a_killed_download_is_continued_at_the_next_call(server, archive, always_asked):
     never = threading.Event()
     server.on(NAME, web.stall(archive, 200_000, never))
     process = start()
@@ -501,12 +503,12 @@ def test_a_killed_download_is_continued_at_the_next_call(server, archive):
 
 def test_a_finished_download_is_not_made_twice(server, archive):
     url = server.on(NAME, web.file(archive))
-    first = download(url, Path("part"), policy=POLICY)
-    again = download(url, Path("part"), policy=POLICY)
+    first = download(url, Path("part"))
+    again = download(url, Path("part"))
     assert again.sha256 == first.sha256 == hashlib.sha256(archive).hexdigest()
-    assert [r.headers.get("Range") for r in server.requests] == [None, f"bytes={len(archive)}-"]
+    assert [r.headers.get("Range") for r in server.requests] == [None, None]  # only its head
     server.on(NAME, web.file(archive[:-5], '"shorter"'))
-    assert download(url, Path("part"), policy=POLICY).size == len(archive) - 5
+    assert download(url, Path("part")).size == len(archive) - 5
 
 
 @pytest.mark.parametrize("step", range(1, 6))
@@ -598,7 +600,7 @@ def test_a_cache_one_may_not_write_is_read_and_says_so_when_it_must_be_written(
         assert store.load_weights(INFO).sha256 == entry.sha256
         assert fetch() == entry
         with pytest.raises(CacheError, match="MOBILENET_HUB_CACHE_DIR") as caught:
-            store.fetch(another, policy=POLICY)
+            store.fetch(another)
     assert "Permission denied" in str(caught.value)
 
 

@@ -164,6 +164,7 @@ def _start(handler, data: bytes, etag: str | None, *, chunked: bool = False) -> 
         handler.send_response(200)
     if etag is not None:
         handler.send_header("ETag", etag)
+        handler.send_header("Accept-Ranges", "bytes")
     if chunked:
         handler.send_header("Transfer-Encoding", "chunked")
     else:

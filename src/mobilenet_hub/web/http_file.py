@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mobilenet_hub.errors import NetworkError
+from mobilenet_hub.errors import FileChangedError, NetworkError
 from mobilenet_hub.web.patience import Patience, timeout_seconds
 from mobilenet_hub.web.request import open_response, reason_of, size_and_time
 
@@ -32,6 +32,8 @@ class HttpFile(io.RawIOBase):
     Attributes:
         size: in bytes, as the server says it; None if it does not.
         modified: when, in seconds since 1970; 0 if the server does not say.
+        validator: the server's mark for this very file; empty if it has none.
+        requests: how often it was asked for.
 
     Raises:
         NetworkError: also from reading: the server does not give it, or not in time.
@@ -43,7 +45,8 @@ class HttpFile(io.RawIOBase):
         self._response: requests.Response | None = None
         self._unzip: Any = None
         self._patience = patience or Patience()
-        self._parts, self._validator = False, ""
+        self._parts = False
+        self.validator, self.requests = "", 0
         self.size: int | None = None
         self.modified = 0.0
         self._again(self._ask)
@@ -105,20 +108,21 @@ class HttpFile(io.RawIOBase):
         headers = {}
         if self._position:
             headers = {"Range": f"bytes={self._position}-"}
-            if self._validator:
-                headers["If-Range"] = self._validator
+            if self.validator:
+                headers["If-Range"] = self.validator
         response = open_response("GET", self._url, headers)
+        self.requests += 1
         start = response.headers.get("Content-Range", f"bytes {0 if not headers else None}-")
         if not start.startswith(f"bytes {self._position}-"):
             response.close()
-            raise NetworkError("the file changed while it was read", transient=False)
+            raise FileChangedError("the file changed while it was read", transient=False)
         self._response = response
         if not self._position:
             self.size, self.modified = size_and_time(response.headers)
             self._unzip = _unzipper(response.headers.get("Content-Encoding", "identity"))
             accepts = response.headers.get("Accept-Ranges", "").lower() == "bytes"
             self._parts = accepts and self.size is not None and self._unzip is None
-            self._validator = _validator(response.headers)
+            self.validator = _validator(response.headers)
         self._window = time.monotonic(), self._position
         self._renewed = self._position
 

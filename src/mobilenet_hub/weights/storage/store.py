@@ -35,7 +35,6 @@ from mobilenet_hub.weights.storage.pins import Pins, tensor_digests
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
     from mobilenet_hub.weights.storage.download import OnBytes
-    from mobilenet_hub.weights.storage.policy import Policy
 
 
 def _show_nothing(name: str) -> AbstractContextManager[OnBytes | None]:
@@ -122,7 +121,6 @@ def fetch(
     repin: bool = False,
     lock: str | PathLike[str] | None = None,
     progress: OnBytes | None = None,
-    policy: Policy | None = None,
 ) -> Record:
     """Get a checkpoint from the network into the cache, unless it is there.
 
@@ -132,7 +130,6 @@ def fetch(
         repin: accept other weights than those that are pinned, and pin them instead.
         lock: the lock file that pins it; by default the project's, if it has one.
         progress: is called with the bytes so far and their total.
-        policy: how patient to be with the network.
 
     Raises:
         MissingWeightsError: it cannot be had; says why, and what to do.
@@ -153,7 +150,7 @@ def fetch(
             return pins.checked(entry)  # another process was faster
         for origin in origins.remote_origins(info):
             try:
-                weights, sha256 = _from_origin(info, origin, cache, pins, progress, policy)
+                weights, sha256 = _from_origin(info, origin, cache, pins, progress)
             except (PinError, CacheError):
                 raise
             except WeightsError as error:
@@ -237,7 +234,6 @@ def _from_origin(
     cache: Cache,
     pins: Pins,
     progress: OnBytes | None,
-    policy: Policy | None,
 ) -> tuple[Weights, str]:
     """Weights from one place, and the sha256 of the file they came in."""
     # Any network of this checkpoint will do, with logits or without.
@@ -251,7 +247,7 @@ def _from_origin(
     path = cache.make_downloads() / name
     with cache.errors("write"):
         while True:
-            done = download(origin.address, path, policy=policy, progress=progress)
+            done = download(origin.address, path, progress=progress)
             pins.check_download(origin, done.sha256)
             try:
                 weights = readers.read(path, handle=handle)
