@@ -336,6 +336,33 @@ def test_a_module_can_be_pickled_and_copied(module):
         np.testing.assert_array_equal(again(images), module(images))
 
 
+class Halved(hub.Module):
+    """A module of somebody's own, with a constructor of its own."""
+
+    def __init__(self, version):
+        super().__init__(f"{SMALL}/{version}")
+        self.version = version
+
+    def __call__(self, *args, **kwargs):
+        return super().__call__(*args, **kwargs) / 2
+
+
+def test_a_subclass_may_extend_it_and_is_pickled_as_what_it_is(module):
+    images = reference_images()[:1]
+    halved = Halved(3)
+    for again in (halved, pickle.loads(pickle.dumps(halved)), copy.copy(halved)):
+        assert isinstance(again, Halved)
+        assert isinstance(again, hub.Module)
+        assert again.version == 3
+        np.testing.assert_array_equal(again(images), module(images) / 2)
+
+
+def test_a_module_made_of_a_module_computes_the_same(module):
+    again = hub.Module(module)
+    assert again.weights is module.weights
+    np.testing.assert_array_equal(again(reference_images()), module(reference_images()))
+
+
 def test_outputs_without_the_default_need_as_dict(module):
     images = reference_images()[:1]
     with pytest.raises(

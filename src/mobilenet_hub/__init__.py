@@ -20,17 +20,21 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
     from mobilenet_hub.images import Preprocessing, load_image
-    from mobilenet_hub.keras.layer import KerasLayer
-    from mobilenet_hub.keras.reusable import load
     from mobilenet_hub.labels import imagenet_labels
-    from mobilenet_hub.module import Module, get_expected_image_size, get_num_image_channels
+    from mobilenet_hub.module import (
+        KerasLayer,
+        Module,
+        get_expected_image_size,
+        get_num_image_channels,
+        load,
+    )
     from mobilenet_hub.pipeline.api import classify, embed
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.weights.storage.store import local_path as resolve
 
 # Public name: (module, name there).
 _EXPORTS = {
-    "KerasLayer": ("keras.layer", "KerasLayer"),
+    "KerasLayer": ("module", "KerasLayer"),
     "MobileNetHubError": ("errors", "MobileNetHubError"),
     "Module": ("module", "Module"),
     "ModuleInfo": ("catalog", "ModuleInfo"),
@@ -43,7 +47,7 @@ _EXPORTS = {
     "get_num_image_channels": ("module", "get_num_image_channels"),
     "imagenet_labels": ("labels", "imagenet_labels"),
     "list_modules": ("catalog", "modules"),
-    "load": ("keras.reusable", "load"),
+    "load": ("module", "load"),
     "load_image": ("images", "load_image"),
     "resolve": ("weights.storage.store", "local_path"),
 }

@@ -27,7 +27,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from mobilenet_hub.errors import MissingExtraError, SourceError, WeightsError
-from mobilenet_hub.module import Module
+from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.api import EMBED_MODULE
 from mobilenet_hub.pipeline.dataset.manifest import Done
 from mobilenet_hub.pipeline.job import Executor
@@ -67,7 +67,7 @@ class Embedder:
         normalize: Normalize | None = None,
         **preprocessing: Unpack[PreprocessingChoices],
     ) -> None:
-        loaded = Module(module)
+        loaded = InferenceModule(module)
         settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
         # Ray starts one of these for each `num_cpus`; each keeps to its own.
         self._processor = Processor(loaded, settings, threads=1)
@@ -125,7 +125,7 @@ def _spread(
 
 
 def make_executor(
-    spec: str, module: Module, *, address: str | None = None, workers: int | None = None
+    spec: str, module: InferenceModule, *, address: str | None = None, workers: int | None = None
 ) -> Executor:
     """Who computes results for `hub.embed_to`: the workers of a Ray cluster.
 
@@ -175,7 +175,7 @@ class _Worker:
 
     def __init__(self, spec: str, settings: Settings, done: Done) -> None:
         compute = settings.compute
-        module = Module(
+        module = InferenceModule(
             spec, engine=compute.engine, precision=compute.precision, providers=compute.providers
         )
         self._processor = Processor(module, settings, done=done, threads=1)

@@ -1,6 +1,7 @@
 """What can be asked of a module, as `tensorflow_hub` words it: signatures, inputs, outputs, tags.
 
 Facts about a module and its network alone: how they are computed is not known here.
+`BaseModule` is what every form of a module shares, on the fast runtime or in training.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError
+from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.networks import Network
+from mobilenet_hub.weights.canonical import Weights
 
 _SIGNATURE_TASK: Mapping[str, Task] = {
     "image_feature_vector": "feature_vector",
@@ -119,10 +122,8 @@ class Signatures:
         A momentum that is a number (and not a tensor of some framework) is checked.
 
         Raises:
-            SignatureError: unknown signature.
             InputError: other inputs than the signature has, or a momentum outside [0,1].
         """
-        expected = self.inputs(signature)
         if not isinstance(inputs, Mapping):
             if _has_momentum(signature):
                 raise InputError(
@@ -130,13 +131,13 @@ class Signatures:
                     f"Received: {type(inputs).__name__}"
                 )
             return inputs, None
+        expected = self.inputs(signature)
         if set(inputs) != set(expected):
             raise InputError(
                 f"expected the inputs {sorted(expected)}. Received: {sorted(map(str, inputs))}"
             )
-        if "batch_norm_momentum" not in inputs:
-            return inputs["images"], None
-        return inputs["images"], checked_momentum(inputs["batch_norm_momentum"])
+        images, momentum = split_inputs(inputs)
+        return images, None if "batch_norm_momentum" not in inputs else checked_momentum(momentum)
 
     def select(
         self, outputs: Iterable[str] | None, signature: str | None, *, as_dict: bool
@@ -144,12 +145,13 @@ class Signatures:
         """The names of the outputs that a call wants; None is all for a dict, else `default`.
 
         Raises:
-            SignatureError: unknown signature.
             OutputError: unknown output.
         """
+        if outputs is None and not as_dict:
+            return ("default",)
         known = self.outputs(signature)
         if outputs is None:
-            return tuple(known) if as_dict else ("default",)
+            return tuple(known)
         names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         for name in names:
             if name not in known:
@@ -162,6 +164,123 @@ class Signatures:
                 f"There is no output named 'default'. Use as_dict=True. Received: outputs={names}"
             )
         return names if as_dict else ("default",)
+
+
+class BaseModule:
+    """What every form of a module keeps, however it computes.
+
+    Attributes:
+        info: the module.
+        name: kept for compatibility; names nothing but the repr.
+    """
+
+    info: ModuleInfo
+    name: str
+
+    def __call__(
+        self,
+        inputs: Any,
+        _sentinel: None = None,
+        signature: str | None = None,
+        as_dict: bool | None = None,
+        *,
+        outputs: Iterable[str] | None = None,
+    ) -> Any:
+        """Apply a signature to images.
+
+        Args:
+            inputs: images [batch, height, width, 3], float in [0,1] or uint8 in [0,255], or a dict
+                with `images` and, for the `*_with_bn_hparams` signatures, `batch_norm_momentum`: a
+                number or a scalar tensor.
+            _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
+            signature: `default`, `image_feature_vector`, `image_classification`, ...
+            as_dict: whether to return all outputs by name.
+            outputs: with `as_dict`, which outputs to compute (default: all; the endpoints of a
+                large batch are large).
+
+        Returns:
+            float32 [batch, num_features] features or [batch, num_classes] logits; or a dict of
+            these as `default` and every endpoint, float32 [batch, height, width, channels]. NumPy
+            arrays in inference; in training, tensors of Keras's backend.
+
+        Raises:
+            SignatureError: unknown signature.
+            InputError, InputTypeError: images that do not fit.
+            OutputError: an unknown output.
+        """
+        if _sentinel is not None:
+            raise TypeError("pass signature and as_dict by keyword")
+        known = self._signatures
+        task = known.task(signature)
+        names = known.select(outputs, signature, as_dict=bool(as_dict))
+        images, momentum = known.unpack(inputs, signature)
+        computed = self._compute(images, task, names, momentum)
+        return computed if as_dict else computed["default"]
+
+    def get_signature_names(self) -> list[str]:
+        """Names of the module's signatures."""
+        return self._signatures.names
+
+    def get_input_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """Describes the inputs of a signature.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        return self._signatures.inputs(signature)
+
+    def get_output_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """Describes the outputs of a signature: `default`, and the endpoints for `as_dict=True`.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        return self._signatures.outputs(signature)
+
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form; the same object while they stay.
+
+        Raises:
+            WeightsError: values that are not finite: a training went wrong.
+        """
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that the next call computes with."""
+        return self.current_weights()
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the bytes of an image file become what this module takes: of its own size."""
+        return Preprocessing(self.info.image_size, self.info.image_size)
+
+    @property
+    def variable_map(self) -> Mapping[str, Any]:
+        """Variables by their TF-Slim name: float32 arrays in inference, Keras's in training."""
+        raise NotImplementedError
+
+    @property
+    def variables(self) -> list[Any]:
+        """Variables, sorted by name as in `tensorflow_hub`."""
+        return [value for _, value in sorted(self.variable_map.items())]
+
+    @property
+    def _signatures(self) -> Signatures:
+        raise NotImplementedError
+
+    def _compute(
+        self, images: Any, task: Task, names: tuple[str, ...], momentum: Any
+    ) -> dict[str, Any]:
+        """The named outputs of a batch."""
+        raise NotImplementedError
+
+
+def split_inputs(inputs: Any) -> tuple[Any, Any]:
+    """The images among the inputs of a call, and the momentum: None where there is none."""
+    if isinstance(inputs, Mapping):
+        return inputs["images"], inputs.get("batch_norm_momentum")
+    return inputs, None
 
 
 def checked_momentum(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -12,7 +13,7 @@ keras = pytest.importorskip("keras")
 import mobilenet_hub as hub  # noqa: E402
 from keras_support import V1, V2, images, largest_relative_error, numpy_of, random_for  # noqa: E402
 from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError  # noqa: E402
-from places import DATA  # noqa: E402
+from places import DATA, EXAMPLES  # noqa: E402
 
 BACKEND = keras.backend.backend()
 FEATURES = f"{V1}/feature_vector/3"
@@ -108,7 +109,7 @@ def test_a_classifier_drops_features_and_a_feature_vector_does_not():
 def test_dropout_keeps_what_slim_keeps():
     for handle, keep in ((f"{V1}/classification/3", 0.999), (f"{V2}/classification/3", 0.8)):
         module = in_training(handle, weights=random_for(handle, num_classes=3))
-        rates = [d.rate for d in module._layer._flatten_layers() if hasattr(d, "rate")]
+        rates = [d.rate for d in module.network_layer._flatten_layers() if hasattr(d, "rate")]
         assert rates == [pytest.approx(1 - keep)]
 
 
@@ -248,10 +249,46 @@ def test_what_does_not_fit_is_refused():
         module(images(1, 32), "default")
     with pytest.raises(InputError, match="Received: shape"):
         module(images(1, 32)[0])
-    with pytest.raises(TypeError, match=r"hub\.Module\(module\)\.session"):
-        module.session()
-    with pytest.raises(TypeError, match="pickled"):
-        pickle.dumps(module)
+
+
+@pytest.mark.parametrize("again", [lambda module: pickle.loads(pickle.dumps(module)), copy.copy])
+def test_a_copy_begins_with_the_weights_of_now_and_is_trained_apart(again):
+    module = in_training(dtype="mixed_bfloat16")
+    module(images(2, 32))
+    now = module.current_weights()
+    twin = again(module)
+    assert isinstance(twin, hub.Module)
+    assert repr(twin) == repr(module)
+    assert twin.network_layer.dtype_policy.name == "mixed_bfloat16"
+    for name, value in twin.current_weights().tensors.items():
+        np.testing.assert_array_equal(value, now.tensors[name])
+    twin(images(2, 32))
+    assert twin.current_weights() is not now
+    assert module.current_weights() is now
+
+
+def test_what_it_computes_now_embeds_photos():
+    module, photos = in_training(), [EXAMPLES / "coffee.png"]
+    module(images(2, 32))
+    (record,) = hub.embed(photos, module)
+    (expected,) = hub.embed(photos, hub.Module(FEATURES, weights=module.weights))
+    np.testing.assert_array_equal(record.embedding, expected.embedding)
+
+
+def test_a_subclass_may_extend_it():
+    class Doubled(hub.Module):
+        def __init__(self, handle):
+            super().__init__(handle, trainable=True, tags={"train"}, weights="random")
+
+        def __call__(self, *args, **kwargs):
+            return 2 * super().__call__(*args, **kwargs)
+
+    module = Doubled(FEATURES)
+    assert isinstance(module, Doubled)
+    x = images(2, 32)
+    expected = hub.Module(FEATURES, tags={"train"}, weights=module.weights)(x)
+    np.testing.assert_allclose(numpy_of(module(x)), 2 * numpy_of(expected), rtol=1e-4, atol=1e-5)
+    assert len(module.trainable_variables) == 81
 
 
 def test_versions_before_3_have_no_momentum_to_choose():

@@ -58,7 +58,7 @@ def embed_command(
     the reason; the exit code is still 0 (3 with --strict), unless there was no other.
     """
     from mobilenet_hub.images import MAX_PIXELS
-    from mobilenet_hub.module import Module
+    from mobilenet_hub.inference import InferenceModule
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.pipeline.sources.resolve import open_words
@@ -70,7 +70,7 @@ def embed_command(
         paths,
         SourceOptions(all_files, follow_links, root, path_column, image_column, id_column),
     )
-    loaded = Module(module)
+    loaded = InferenceModule(module)
     execute = None
     if executor == "ray":
         from mobilenet_hub import ray

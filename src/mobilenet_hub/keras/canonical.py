@@ -6,7 +6,7 @@ library name theirs so wherever in a model they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -54,7 +54,7 @@ def to_weights(
         TensorMismatchError: it holds no MobileNet, or two.
         WeightsError: values that are not finite: the training went wrong.
     """
-    tensors = {name: _to_numpy(v).copy() for name, v in variables_by_name(layer).items()}
+    tensors = {name: as_float32(v).copy() for name, v in variables_by_name(layer).items()}
     where = f"the Keras layer {layer.name!r}"
     return from_tensors(tensors, metadata=metadata, where=where, expected=network)
 
@@ -85,52 +85,7 @@ def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
         variable.assign(value)
 
 
-class Snapshots:
-    """The weights of a layer in training, as they are whenever somebody asks.
-
-    Args:
-        layer: whose.
-        network: what it computes.
-        metadata: provenance of the weights once they are trained.
-        origin: what it began with, given out as long as nothing has changed.
-    """
-
-    def __init__(
-        self,
-        layer: keras.layers.Layer,
-        network: Network,
-        metadata: Mapping[str, str],
-        origin: Weights | None,
-    ) -> None:
-        self._layer, self._network, self._metadata = layer, network, metadata
-        self._last = None if origin is None else _only(origin, variables_by_name(layer).keys())
-
-    def current(self) -> Weights:
-        """The weights now; the same object as last time if they did not change since.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-        """
-        if self._last is None or self._changed(self._last):
-            self._last = to_weights(self._layer, metadata=self._metadata, network=self._network)
-        return self._last
-
-    def _changed(self, last: Weights) -> bool:
-        return any(
-            not np.array_equal(_to_numpy(variable), last.tensors[name])
-            for name, variable in variables_by_name(self._layer).items()
-        )
-
-
-def _only(weights: Weights, names: Set[str]) -> Weights:
-    """These tensors of weights: without the logits, for a layer that has none."""
-    if names == weights.tensors.keys():
-        return weights
-    tensors = {name: value for name, value in weights.tensors.items() if name in names}
-    return Weights(weights.network, tensors, weights.metadata)
-
-
-def _to_numpy(variable: keras.Variable) -> NDArray[np.float32]:
+def as_float32(variable: keras.Variable) -> NDArray[np.float32]:
     """The values, perhaps in the variable's own memory."""
     array: NDArray[Any] = keras.ops.convert_to_numpy(variable.value)
     return array.astype(np.float32, copy=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from os import PathLike
 from typing import Any
 
 import keras
@@ -15,9 +14,10 @@ from mobilenet_hub.errors import KerasLayerError
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
-from mobilenet_hub.keras.reusable import Reusable, from_weights
+from mobilenet_hub.keras.network import InTraining, NetworkLayer
+from mobilenet_hub.keras.reusable import Reusable
 from mobilenet_hub.networks import network
-from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
+from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags, split_inputs
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
@@ -25,7 +25,7 @@ from mobilenet_hub.weights.storage.store import is_here, load_weights
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
-class KerasLayer(HubLayer):
+class KerasLayer(InTraining, HubLayer):
     """A module as a layer of a Keras model.
 
     ```python
@@ -68,6 +68,10 @@ class KerasLayer(HubLayer):
         UnknownHandleError, MissingWeightsError, WeightsError: as `hub.Module`.
         KerasLayerError, SignatureError, TagsError, InputError: arguments that contradict each
             other or the module.
+
+    Attributes:
+        info: the module.
+        network_layer: the Keras layer that computes it.
     """
 
     def __init__(
@@ -92,22 +96,23 @@ class KerasLayer(HubLayer):
             more = {} if shape is None else {"input_shape": shape}
             super().__init__(trainable=trainable, autocast=False, **more, **kwargs)
         checked_tags(tags, "serve")
-        module = handle
-        if not isinstance(module, Reusable):
-            found = resolve(module, weights)
-            module = from_weights(found.weights, found.info, kwargs.get("dtype"))
-        self.info = module.info
-        self._module = module
-        self._signatures = Signatures(module.info, module.network_layer.network)
+        self._given = handle if isinstance(handle, Reusable) else None
+        if self._given is not None:
+            self.network_layer = self._given.network_layer
+        else:
+            found = resolve(handle, weights)
+            dtype = kwargs.get("dtype")
+            self.network_layer = NetworkLayer(found.info, found.weights, dtype=dtype)
+        self.info = self.network_layer.info
+        self._signatures = Signatures(self.info, self.network_layer.network)
         self._image_shape = shape
         self._given_tags = tags
         self._random = isinstance(weights, str) and weights == "random"
-        self._arguments = _checked_arguments(arguments, module.info)
+        self._arguments = _checked_arguments(arguments, self.info)
         self._set_outputs(signature, signature_outputs_as_dict, output_key)
         self._output_shape = output_shape
-        self.network_layer = module.network_layer
         self.network_layer.trainable = trainable  # Keras tells it of later changes only
-        self.built = not module.is_unset
+        self.built = not self.network_layer.is_unset
 
     def _set_outputs(
         self, signature: str | None, as_dict: bool | None, output_key: str | None
@@ -116,7 +121,7 @@ class KerasLayer(HubLayer):
         if self.info.module_format == "hub":
             signature = signature or "default"
             output_key = output_key or (None if as_dict else "default")
-        available = list(self._signatures.outputs(signature))  # or: unknown signature
+        self._signatures.task(signature)  # or: unknown signature
         if signature and (output_key is not None) == bool(as_dict):
             raise KerasLayerError(
                 "When using a signature, either output_key or signature_outputs_as_dict=True "
@@ -135,7 +140,9 @@ class KerasLayer(HubLayer):
                 "signature, or arguments=dict(return_endpoints=True). "
                 f"Received: output_key={output_key!r}"
             )
-        if output_key is not None and output_key not in available:
+        if output_key not in (None, "default") and output_key not in (
+            available := list(self._signatures.outputs(signature))
+        ):
             raise KerasLayerError(
                 f"KerasLayer output does not contain the output key {output_key} "
                 f"(available: {available}). Received: {output_key!r}"
@@ -163,7 +170,7 @@ class KerasLayer(HubLayer):
         Returns:
             Features, logits, or a dict of them as `default` and of endpoints.
         """
-        images, momentum = self._signatures.unpack(inputs, self._signature)
+        images, momentum = split_inputs(inputs)  # `__call__` has checked them
         outputs = self.network_layer(
             images,
             training=bool(training and self.trainable),
@@ -187,26 +194,7 @@ class KerasLayer(HubLayer):
     @property
     def resolved_object(self) -> Reusable:
         """What `hub.load` would give, with this layer's variables."""
-        return self._module
-
-    def current_weights(self) -> Weights:
-        """The weights as they are now, in canonical form.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-        """
-        return self._module.current_weights()
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self._module.export(path)
+        return self._given or Reusable(self.network_layer)
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer; its weights are not in it."""
@@ -239,7 +227,8 @@ class KerasLayer(HubLayer):
         elif net == info.network and is_here(info):
             weights = load_weights(info)
         options["dtype"] = keras.dtype_policies.get(options.get("dtype"))
-        return cls(Reusable(info, net, weights, dtype=options["dtype"]), **options)
+        network_layer = NetworkLayer(info, weights, network=net, dtype=options["dtype"])
+        return cls(Reusable(network_layer), **options)
 
     def get_build_config(self) -> dict[str, Any]:
         """Says to Keras that a file with the weights follows."""

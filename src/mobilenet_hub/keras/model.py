@@ -10,11 +10,9 @@ import keras
 
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.keras.canonical import assign_weights
 from mobilenet_hub.keras.convolution import Convolution, DataFormat
-from mobilenet_hub.keras.network import LayerChain, Settings
+from mobilenet_hub.keras.network import NetworkLayer
 from mobilenet_hub.networks import WEIGHT_DECAY
-from mobilenet_hub.signatures import checked_momentum
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
@@ -56,18 +54,17 @@ def model(
         InputError: an impossible `input_shape`, `data_format` or momentum.
     """
     resolved = resolve(handle, weights)
-    info, values = resolved.info, resolved.weights
+    info = resolved.info
     layout = as_data_format(data_format)
-    momentum = info.batch_norm_momentum if batch_norm_momentum is None else batch_norm_momentum
-    settings = Settings(checked_momentum(momentum), weight_decay, layout, dtype)
-    chain = LayerChain(values.network, settings, logits=info.task == "classification")
+    network_layer = NetworkLayer(
+        info, resolved.weights, momentum=batch_norm_momentum,
+        weight_decay=weight_decay, data_format=layout, dtype=dtype,
+    )  # fmt: skip
     images = keras.Input(_input_shape(info, input_shape, layout), name="images")
-    output, _ = chain.features(images)
+    output, _ = network_layer.features(images)
     if info.task == "classification":
-        output = chain.logits(output)
-    result = keras.Model(images, output, name=name or info.checkpoint_key)
-    assign_weights(result, values)
-    return result
+        output = network_layer.logits(output)
+    return keras.Model(images, output, name=name or info.checkpoint_key)
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:

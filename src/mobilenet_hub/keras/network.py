@@ -2,77 +2,126 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Set
+from functools import partial
+from os import PathLike
 from typing import Any
 
 import keras
+import numpy as np
 
-from mobilenet_hub.catalog import Task
+from mobilenet_hub.catalog import ModuleInfo, Task
+from mobilenet_hub.keras.canonical import as_float32, assign_weights, to_weights, variables_by_name
 from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, unset
 from mobilenet_hub.networks import WEIGHT_DECAY, Family, Network
+from mobilenet_hub.signatures import checked_momentum
+from mobilenet_hub.weights.canonical import Weights
 
 # TF-Slim's dropout on the pooled features, before the logits, in training.
 _DROPOUT: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the layers of a network are made.
+class NetworkLayer(keras.layers.Layer):
+    """A network as one layer, whose momentum, task and outputs are chosen call by call.
 
-    Attributes:
-        momentum: default of the batch norms.
+    It is the trained thing that `KerasLayer`, `hub.load` and `hub.Module` share and dress up;
+    `mobilenet_hub.keras.model` strings its layers into a functional model.
+
+    Args:
+        info: the module whose network it is.
+        weights: to begin with; None leaves the kernels NaN, for a file to bring them.
+        network: what it computes, where there are no weights to say so; the module's by default.
+        momentum: default of the batch norms; that of the module's version by default.
         weight_decay: of the regularized kernels.
         data_format: `channels_last` or `channels_first`.
-        dtype: of the layers, or their policy.
+        dtype: Keras dtype or policy of all layers; the global policy by default.
+
+    Attributes:
+        info: the module.
+        network: of the weights; its number of classes may be the caller's own.
+        is_unset: whether it was made without weights.
     """
 
-    momentum: float = 0.99
-    weight_decay: float = WEIGHT_DECAY
-    data_format: DataFormat = "channels_last"
-    dtype: Any = None
-
-
-class LayerChain:
-    """The Keras layers of a network, made once, applied to tensors or to symbols of them.
-
-    Their kernels are unset: give them values by `assign_weights`, or from a file.
-    """
-
-    def __init__(self, network: Network, settings: Settings, *, logits: bool) -> None:
-        common = {
-            "weight_decay": settings.weight_decay,
-            "dtype": settings.dtype,
-            "initial": unset,
-        }
+    def __init__(
+        self,
+        info: ModuleInfo,
+        weights: Weights | None,
+        *,
+        network: Network | None = None,
+        momentum: float | None = None,
+        weight_decay: float = WEIGHT_DECAY,
+        data_format: DataFormat = "channels_last",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name="network", dtype=dtype, autocast=False)
+        network = weights.network if weights is not None else network or info.network
+        self.info, self.network, self.is_unset = info, network, weights is None
+        momentum = checked_momentum(info.batch_norm_momentum if momentum is None else momentum)
+        common = {"weight_decay": weight_decay, "dtype": dtype, "initial": unset}
         # In float32 under every policy: 2x − 1 of a rounded x loses what is near zero.
         self.scale = keras.layers.Rescaling(2.0, -1.0, name="inputs_scaled", dtype="float32")
         self.convolutions = [
-            Convolution(
-                layer, momentum=settings.momentum, data_format=settings.data_format, **common
-            )
+            Convolution(layer, momentum=momentum, data_format=data_format, **common)
             for layer in network.convolutions
         ]
         self.pool = keras.layers.GlobalAveragePooling2D(
-            settings.data_format, name="global_pool", dtype=settings.dtype
+            data_format, name="global_pool", dtype=dtype
         )
         self.head: list[keras.layers.Layer] = []
-        if logits:
-            rate = _DROPOUT[network.family]
-            dropout = keras.layers.Dropout(rate, name="dropout", dtype=settings.dtype)
+        if info.task == "classification":
+            dropout = keras.layers.Dropout(_DROPOUT[network.family], name="dropout", dtype=dtype)
             self.head = [dropout, Logits(network.logits, **common)]
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()
+        # Under this name they stand in Keras's files.
+        self._sublayers = [self.scale, *self.convolutions, self.pool, *self.head]
+        self.built = True
+        self._last: Weights | None = None
+        self._metadata = _provenance(info, weights)
+        if weights is not None:
+            assign_weights(self, weights)
+            self._last = _only(weights, variables_by_name(self).keys())
 
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        """All, in order."""
-        return [self.scale, *self.convolutions, self.pool, *self.head]
-
-    def features(self, images: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-        """The pooled features of images, and every endpoint.
+    def call(
+        self,
+        images: Any,
+        training: bool | None = None,
+        momentum: Any = None,
+        update_averages: bool = True,
+        task: Task | None = None,
+        as_dict: bool = False,
+    ) -> Any:
+        """Apply.
 
         Args:
-            images: in [0,1], in the layout of the settings.
+            images: [batch, height, width, 3], float in [0,1] or uint8 in [0,255].
+            training: whether batch norm uses the batch's statistics, and dropout drops.
+            momentum: of the moving averages, a number or a scalar tensor.
+            update_averages: whether training updates them.
+            task: `feature_vector` or `classification`; the module's own by default.
+            as_dict: whether to return all endpoints too.
+
+        Returns:
+            [batch, num_features] or [batch, num_classes]; or a dict of it as `default` and of the
+            endpoints, each prefixed by the network's scope.
+        """
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            images = keras.ops.cast(images, "float32") / 255.0
+        output, endpoints = self.features(
+            images, training=training, momentum=momentum, update_averages=update_averages
+        )
+        if (task or self.info.task) == "classification":
+            output = self.logits(output, training=training)
+        if not as_dict:
+            return output
+        scope = self.network.scope
+        return {"default": output} | {f"{scope}/{name}": x for name, x in endpoints.items()}
+
+    def features(self, images: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """The pooled features of images, and every endpoint: of tensors, or of symbols of them.
+
+        Args:
+            images: in [0,1], in the layout of `data_format`.
             **options: of `Convolution`: `training`, `momentum`, `update_averages`. Without
                 `training`, Keras decides about it when the layer or model is called.
 
@@ -95,60 +144,74 @@ class LayerChain:
         dropout, logits = self.head
         return logits(dropout(features, **training))
 
+    def current_weights(self) -> Weights:
+        """The weights now; the same object as last time if they did not change since.
 
-class NetworkLayer(keras.layers.Layer):
-    """A network as one layer, whose momentum, task and outputs are chosen call by call.
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        if self._last is None or self._differs_from(self._last):
+            self._last = to_weights(self, metadata=self._metadata, network=self.network)
+        return self._last
 
-    It is the trained thing that `KerasLayer`, `hub.load` and `hub.Module` share and dress up.
+    def _differs_from(self, weights: Weights) -> bool:
+        return any(
+            not np.array_equal(as_float32(variable), weights.tensors[name])
+            for name, variable in variables_by_name(self).items()
+        )
 
-    Args:
-        network: which.
-        logits: whether with the classification layer.
-        settings: of its layers.
-        **kwargs: of `keras.layers.Layer`.
+
+class InTraining:
+    """What every form of a module in training has: weights that change, and that can be kept.
+
+    Attributes:
+        network_layer: the Keras layer that computes it, with `stateless_call` and all.
     """
 
-    def __init__(
-        self, network: Network, settings: Settings | None = None, *, logits: bool, **kwargs: Any
-    ) -> None:
-        settings = settings or Settings()
-        super().__init__(name="network", dtype=settings.dtype, autocast=False, **kwargs)
-        self.network = network
-        self._chain = LayerChain(network, settings, logits=logits)
-        self._sublayers = self._chain.layers  # so that Keras sees them
-        self.built = True
+    network_layer: NetworkLayer
 
-    def call(
-        self,
-        images: Any,
-        training: bool | None = None,
-        momentum: Any = None,
-        update_averages: bool = True,
-        task: Task = "feature_vector",
-        as_dict: bool = False,
-    ) -> Any:
-        """Apply.
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form.
 
-        Args:
-            images: [batch, height, width, 3], float in [0,1] or uint8 in [0,255].
-            training: whether batch norm uses the batch's statistics, and dropout drops.
-            momentum: of the moving averages, a number or a scalar tensor.
-            update_averages: whether training updates them.
-            task: `feature_vector` or `classification`.
-            as_dict: whether to return all endpoints too.
-
-        Returns:
-            [batch, num_features] or [batch, num_classes]; or a dict of it as `default` and of the
-            endpoints, each prefixed by the network's scope.
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
         """
-        if keras.backend.standardize_dtype(images.dtype) == "uint8":
-            images = keras.ops.cast(images, "float32") / 255.0
-        output, endpoints = self._chain.features(
-            images, training=training, momentum=momentum, update_averages=update_averages
-        )
-        if task == "classification":
-            output = self._chain.logits(output, training=training)
-        if not as_dict:
-            return output
-        scope = self.network.scope
-        return {"default": output} | {f"{scope}/{name}": x for name, x in endpoints.items()}
+        return self.network_layer.current_weights()
+
+    def export(self, path: str | PathLike[str]) -> str:
+        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
+
+        `hub.Module(path)` runs them on the fast runtime.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+            OSError: the file cannot be written.
+        """
+        return self.network_layer.current_weights().save(path)
+
+
+def regularization_losses(variables: Iterable[keras.Variable]) -> list[Callable[[], Any]]:
+    """To be called, each, and added to the loss: one for every regularized kernel among these."""
+    return [
+        partial(variable.regularizer, variable)
+        for variable in variables
+        if variable.regularizer is not None
+    ]
+
+
+def _only(weights: Weights, names: Set[str]) -> Weights:
+    """These tensors of weights: without the logits, for a layer that has none."""
+    if names == weights.tensors.keys():
+        return weights
+    tensors = {name: value for name, value in weights.tensors.items() if name in names}
+    return Weights(weights.network, tensors, weights.metadata)
+
+
+def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
+    """Of the weights once they are trained."""
+    if origin is None:
+        return {"handle": info.handle, "source": "a Keras file, read and perhaps trained further"}
+    carried = {key: origin.metadata[key] for key in ("license",) if key in origin.metadata}
+    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
+    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
+    return {"handle": info.handle, "source": source, **carried, **began}

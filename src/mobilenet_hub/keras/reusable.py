@@ -8,24 +8,18 @@ is a SavedModel.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
-from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from mobilenet_hub.catalog import ModuleInfo
-from mobilenet_hub.keras.canonical import Snapshots, assign_weights
 from mobilenet_hub.keras.inputs import check_images
-from mobilenet_hub.keras.network import NetworkLayer, Settings
-from mobilenet_hub.networks import Network
+from mobilenet_hub.keras.network import InTraining, NetworkLayer, regularization_losses
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
-from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
-class Reusable:
+class Reusable(InTraining):
     """A module to call, train and export; `hub.load` makes it.
 
     ```python
@@ -34,37 +28,15 @@ class Reusable:
     ```
 
     Args:
-        info: the module.
-        network: its network.
-        weights: to begin with; None leaves them unset, for a file to bring.
-        momentum: default of the batch norms; that of the module's version by default.
-        dtype: Keras dtype or policy; the global policy by default.
+        network_layer: the Keras layer that computes it.
 
     Attributes:
         info: the module.
-        network_layer: the Keras layer that computes it, with `stateless_call` and all.
-        is_unset: whether it was made without weights.
     """
 
-    def __init__(
-        self,
-        info: ModuleInfo,
-        network: Network,
-        weights: Weights | None,
-        *,
-        momentum: float | None = None,
-        dtype: Any = None,
-    ) -> None:
-        self.info = info
-        momentum = info.batch_norm_momentum if momentum is None else momentum
-        settings = Settings(checked_momentum(momentum), dtype=dtype)
-        logits = info.task == "classification"
-        self.network_layer = NetworkLayer(network, settings, logits=logits)
-        self.is_unset = weights is None
-        if weights is not None:
-            assign_weights(self.network_layer, weights)
-        metadata = _provenance(info, weights)
-        self._snapshots = Snapshots(self.network_layer, network, metadata, weights)
+    def __init__(self, network_layer: NetworkLayer) -> None:
+        self.network_layer = network_layer
+        self.info = network_layer.info
 
     def __call__(
         self,
@@ -96,7 +68,6 @@ class Reusable:
             images,
             training=training,
             momentum=batch_norm_momentum,
-            task=self.info.task,
             as_dict=return_endpoints,
         )
 
@@ -113,11 +84,7 @@ class Reusable:
     @property
     def regularization_losses(self) -> list[Callable[[], Any]]:
         """To be called, each, and added to the loss: one for every regularized kernel."""
-        return [
-            partial(kernel.regularizer, kernel)
-            for kernel in self.trainable_variables
-            if kernel.regularizer is not None
-        ]
+        return regularization_losses(self.trainable_variables)
 
     @property
     def signatures(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
@@ -137,25 +104,6 @@ class Reusable:
 
         call.__name__ = name
         return call
-
-    def current_weights(self) -> Weights:
-        """The weights as they are now, in canonical form.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-        """
-        return self._snapshots.current()
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self.current_weights().save(path)
 
     def __repr__(self) -> str:
         """The handle and the backend."""
@@ -186,19 +134,4 @@ def load(
     """
     checked_tags(tags, "serve")
     resolved = resolve(handle, weights)
-    return from_weights(resolved.weights, resolved.info, dtype)
-
-
-def from_weights(weights: Weights, info: ModuleInfo, dtype: Any = None) -> Reusable:
-    """The trainable object of weights, as a module."""
-    return Reusable(info, weights.network, weights, dtype=dtype)
-
-
-def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
-    """Of the weights once they are trained."""
-    if origin is None:
-        return {"handle": info.handle, "source": "a Keras file, read and perhaps trained further"}
-    carried = {key: origin.metadata[key] for key in ("license",) if key in origin.metadata}
-    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
-    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
-    return {"handle": info.handle, "source": source, **carried, **began}
+    return Reusable(NetworkLayer(resolved.info, resolved.weights, dtype=dtype))

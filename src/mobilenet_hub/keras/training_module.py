@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from mobilenet_hub.catalog import Task
 from mobilenet_hub.keras.canonical import variables_by_name
 from mobilenet_hub.keras.inputs import check_images
-from mobilenet_hub.keras.reusable import from_weights
-from mobilenet_hub.module import Module
-from mobilenet_hub.signatures import Signatures, checked_tags
-from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.keras.network import InTraining, NetworkLayer, regularization_losses
+from mobilenet_hub.signatures import BaseModule, Signatures, checked_tags
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
-class TrainingModule(Module):
+class TrainingModule(InTraining, BaseModule):
     """A module whose inputs and outputs are tensors of Keras's backend, with its autograd.
 
     ```python
@@ -38,11 +36,11 @@ class TrainingModule(Module):
     takes the weights as they are then.
 
     Args:
-        spec: as for `Module`.
+        spec: as for `hub.Module`.
         trainable: see above.
         name: names nothing but the repr.
         tags: none or `{"train"}`.
-        weights: as for `Module`.
+        weights: as for `hub.Module`.
         dtype: Keras dtype or policy; the global policy by default.
     """
 
@@ -61,52 +59,32 @@ class TrainingModule(Module):
         self.name = name
         self.trainable = trainable
         self.tags = checked_tags(tags)
-        self._reusable = from_weights(resolved.weights, resolved.info, dtype)
-        self._layer = self._reusable.network_layer
+        self.network_layer = NetworkLayer(self.info, resolved.weights, dtype=dtype)
 
-    def __call__(
-        self,
-        inputs: Any,
-        _sentinel: None = None,
-        signature: str | None = None,
-        as_dict: bool | None = None,
-        *,
-        outputs: Iterable[str] | None = None,
-    ) -> Any:
-        """Apply a signature to images.
+    def __getstate__(self) -> dict[str, Any]:
+        """The weights in place of the variables: a copy is trained apart."""
+        dtype = keras.dtype_policies.serialize(self.network_layer.dtype_policy)
+        return {**vars(self), "network_layer": (self.current_weights(), dtype)}
 
-        Args:
-            inputs: images [batch, height, width, 3], float in [0,1] or uint8 in [0,255], or a dict
-                with `images` and, for the `*_with_bn_hparams` signatures, `batch_norm_momentum`: a
-                number or a scalar tensor.
-            _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
-            signature: `default`, `image_feature_vector`, `image_classification`, ...
-            as_dict: whether to return outputs by name.
-            outputs: with `as_dict`, which ones; all by default.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weights, dtype = state["network_layer"]
+        vars(self).update(state)
+        policy = keras.dtype_policies.deserialize(dtype)
+        self.network_layer = NetworkLayer(self.info, weights, dtype=policy)
 
-        Returns:
-            Tensors: [batch, num_features] features or [batch, num_classes] logits; or a dict of
-            these as `default` and of endpoints [batch, height, width, channels].
-
-        Raises:
-            SignatureError: unknown signature.
-            InputError, InputTypeError: images that do not fit.
-            OutputError: an unknown output.
-        """
-        if _sentinel is not None:
-            raise TypeError("pass signature and as_dict by keyword")
-        images, momentum = self._signatures.unpack(inputs, signature)
+    def _compute(
+        self, images: Any, task: Task, names: tuple[str, ...], momentum: Any
+    ) -> dict[str, Any]:
         check_images(images, self.info)
-        names = self._signatures.select(outputs, signature, as_dict=bool(as_dict))
-        computed = self._layer(
+        outputs = self.network_layer(
             images,
             training="train" in self.tags,
             momentum=momentum,
             update_averages=self.trainable,
-            task=self._signatures.task(signature),
-            as_dict=bool(as_dict),
+            task=task,
+            as_dict=True,
         )
-        return {name: computed[name] for name in names} if as_dict else computed
+        return {name: outputs[name] for name in names}
 
     def stateless_call(
         self,
@@ -140,65 +118,23 @@ class TrainingModule(Module):
     @property
     def trainable_variables(self) -> list[keras.Variable]:
         """Kernels, biases, gamma and beta in network order; none unless `trainable`."""
-        return self._reusable.trainable_variables if self.trainable else []
+        return list(self.network_layer.trainable_weights) if self.trainable else []
 
     @property
     def non_trainable_variables(self) -> list[keras.Variable]:
         """All others: the moving averages, and the state of the dropout's random numbers."""
         trainable = {id(variable) for variable in self.trainable_variables}
-        return [v for v in self._layer.variables if id(v) not in trainable]
+        return [v for v in self.network_layer.variables if id(v) not in trainable]
 
     @property
     def regularization_losses(self) -> list[Callable[[], Any]]:
         """To be called, each, and added to the loss; none unless `trainable`."""
-        return self._reusable.regularization_losses if self.trainable else []
+        return regularization_losses(self.trainable_variables)
 
     @property
     def variable_map(self) -> Mapping[str, keras.Variable]:
         """Variables by their TF-Slim name."""
-        return variables_by_name(self._layer)
-
-    @property
-    def weights(self) -> Weights:
-        """The weights as they are now, in canonical form."""
-        return self.current_weights()
-
-    def current_weights(self) -> Weights:
-        """The weights as they are now, in canonical form.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-        """
-        return self._reusable.current_weights()
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self._reusable.export(path)
-
-    def session(self, *_: Any, **__: Any) -> Any:
-        """Sessions are of the fast runtime.
-
-        Raises:
-            TypeError: always; says how to get one.
-        """
-        raise TypeError(
-            "A module in training has no inference session: take hub.Module(module).session(). "
-            f"Received: {self!r}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse: variables in training have one place."""
-        raise TypeError(
-            "a module in training cannot be pickled; export(path) writes its weights. "
-            f"Received: {self!r}"
-        )
+        return variables_by_name(self.network_layer)
 
     def __repr__(self) -> str:
         """The handle, and what is trained."""
@@ -207,4 +143,4 @@ class TrainingModule(Module):
 
     @property
     def _signatures(self) -> Signatures:
-        return Signatures(self.info, self._layer.network)
+        return Signatures(self.info, self.network_layer.network)

@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import Unpack
 
 from mobilenet_hub.errors import InputError
+from mobilenet_hub.inference import in_inference
 from mobilenet_hub.labels import imagenet_labels
-from mobilenet_hub.module import Module
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure, Label
@@ -16,6 +16,7 @@ from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import SourceLike, SourceOptions
 from mobilenet_hub.settings import Normalize, PreprocessingChoices
+from mobilenet_hub.weights.resolve import Spec
 
 EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"
@@ -23,7 +24,7 @@ CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"
 
 def embed(
     source: SourceLike,
-    module: Module | str = EMBED_MODULE,
+    module: Spec = EMBED_MODULE,
     *,
     labels: int = 0,
     normalize: Normalize | None = None,
@@ -64,7 +65,7 @@ def embed(
         UnknownHandleError, MissingWeightsError: the module cannot be had.
         InputError: settings that mean nothing, or labels from a module without logits.
     """
-    loaded = module if isinstance(module, Module) else Module(module)
+    loaded = in_inference(module)
     settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
@@ -73,7 +74,7 @@ def embed(
 
 def classify(
     source: SourceLike,
-    module: Module | str = CLASSIFY_MODULE,
+    module: Spec = CLASSIFY_MODULE,
     *,
     top_k: int = 5,
     threads: int | None = None,
@@ -104,7 +105,7 @@ def classify(
     """
     if top_k < 1:
         raise InputError(f"top_k must be at least 1. Received: {top_k}")
-    loaded = module if isinstance(module, Module) else Module(module)
+    loaded = in_inference(module)
     settings = settings_for(loaded, preprocessing, features=False, labels=top_k)
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)

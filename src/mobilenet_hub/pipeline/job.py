@@ -12,7 +12,7 @@ from typing import Unpack
 
 from mobilenet_hub import __version__
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.module import Module
+from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.api import EMBED_MODULE
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
@@ -28,6 +28,7 @@ from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOpti
 from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.settings import DType, Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
+from mobilenet_hub.weights.resolve import Spec
 
 Executor = Callable[[Settings, Done, Iterable[Item]], ResultStream]
 
@@ -58,7 +59,7 @@ class Summary:
 def embed_to(
     source: SourceLike | Source,
     output: str | os.PathLike[str],
-    module: Module | str = EMBED_MODULE,
+    module: Spec = EMBED_MODULE,
     *,
     labels: int = 0,
     normalize: Normalize | None = None,
@@ -117,7 +118,7 @@ def embed_to(
     """
     path = Path(output)
     opened = source if isinstance(source, Source) else open_sources(source, options)
-    loaded = module if isinstance(module, Module) else Module(module)
+    loaded = in_inference(module)
     settings = settings_for(
         loaded, preprocessing, labels=labels, normalize=normalize, dtype=dtype,
         dimensions=dimensions, content_hash=content_hash,
@@ -215,7 +216,7 @@ class _Selection:
             yield item
 
 
-def _layout(module: Module, settings: Settings) -> Layout:
+def _layout(module: InferenceModule, settings: Settings) -> Layout:
     """The columns of the rows, and all that determines what is in them."""
     metadata = {
         "handle": module.info.handle,

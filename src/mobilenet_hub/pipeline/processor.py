@@ -16,8 +16,8 @@ from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError, ItemError
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.images.limits import max_bytes
+from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.labels import imagenet_labels
-from mobilenet_hub.module import Module
 from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sessions import (
@@ -36,7 +36,9 @@ from mobilenet_hub.settings import PreprocessingChoices, Settings
 _Read = tuple[bytes, Outcome]
 
 
-def settings_for(module: Module, preprocessing: PreprocessingChoices, **wanted: Any) -> Settings:
+def settings_for(
+    module: InferenceModule, preprocessing: PreprocessingChoices, **wanted: Any
+) -> Settings:
     """Settings that fit a module; what is not chosen is the module's own.
 
     Args:
@@ -82,7 +84,7 @@ class Processor:
 
     def __init__(
         self,
-        module: Module,
+        module: InferenceModule,
         settings: Settings,
         *,
         done: Callable[[str, Stamp | None, str], bool] | None = None,

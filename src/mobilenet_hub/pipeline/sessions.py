@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.module import Module
+from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.runtime import GraphSpec, Session
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import PreprocessingSettings, Settings
@@ -111,7 +111,7 @@ class Workers:
 
 
 # A module's workers are kept as long as it is, so that many small calls compile once.
-_pools: WeakKeyDictionary[Module, dict[Any, tuple[Weights, Workers]]] = WeakKeyDictionary()
+_pools: WeakKeyDictionary[InferenceModule, dict[Any, tuple[Weights, Workers]]] = WeakKeyDictionary()
 _pools_lock = threading.Lock()
 
 
@@ -121,7 +121,7 @@ def graph_spec(preprocessing: PreprocessingSettings) -> GraphSpec:
     return GraphSpec(dtype, preprocessing.height, preprocessing.width)
 
 
-def workers_of(module: Module, settings: Settings, limit: int) -> Workers:
+def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Workers:
     """The workers of a module, made when first asked for.
 
     Their output is `default`; where features and labels both are wanted, that is the logits, and
@@ -146,7 +146,7 @@ def workers_of(module: Module, settings: Settings, limit: int) -> Workers:
 
 
 def _session_maker(
-    module: Module, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
+    module: InferenceModule, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
 ) -> Callable[[], Session]:
     """Compiles for one thread; the graph is built once."""
     from onnx import helper

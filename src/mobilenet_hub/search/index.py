@@ -219,7 +219,7 @@ class Index:
         Raises:
             DatasetError: how they were made is not known, or the module's weights are others.
         """
-        from mobilenet_hub.module import Module
+        from mobilenet_hub.inference import InferenceModule
 
         name = module or (self.made or {}).get("handle")
         if name is None:
@@ -228,12 +228,12 @@ class Index:
                 f"--module. Received: {str(self.path)!r}"
             )
         if self.made is None:  # then the module's own preprocessing is taken for granted
-            loaded = Module(name)
+            loaded = InferenceModule(name)
             settings = settings_for(loaded, {})
         else:
             settings = _query_settings(self.made)
             how = settings.compute
-            loaded = Module(
+            loaded = InferenceModule(
                 name, engine=how.engine, precision=how.precision, providers=how.providers
             )
             _check_weights(self.made, name, loaded.weights)

@@ -1,0 +1,209 @@
+"""The fast form of a module: a network compiled for the CPU, called on batches of images.
+
+Nothing of Keras is known here. A module in training is followed all the same: each call takes the
+weights as they are then (`weights.resolve.Trained`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.arrays import as_images, check_values
+from mobilenet_hub.catalog import Task
+from mobilenet_hub.errors import InputError, SignatureError
+from mobilenet_hub.graph import build_graph
+from mobilenet_hub.runtime import (
+    Engine,
+    EngineName,
+    GraphSpec,
+    Precision,
+    Runner,
+    Session,
+    make_engine,
+)
+from mobilenet_hub.runtime.contracts import Outputs
+from mobilenet_hub.settings import Compute
+from mobilenet_hub.signatures import BaseModule, Signatures
+from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
+
+
+class InferenceModule(BaseModule):
+    """A module on the fast runtime, from arrays to arrays; safe to call from several threads.
+
+    ```python
+    module = InferenceModule("google/imagenet/mobilenet_v2_100_224/feature_vector/5")
+    features = module(images)  # float32 [batch, 1280]
+    ```
+
+    Args:
+        spec: a handle, a path, or something in training, as `hub.Module` takes it.
+        name: names nothing but the repr.
+        weights: instead of the published ones, as `hub.Module` takes them.
+        engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
+        precision: `float32`, or `bf16` for speed on CPUs that have it.
+        threads: cores to use; all by default.
+        providers: ONNX Runtime's execution providers, most wanted first.
+
+    Attributes:
+        info: the module.
+        name: as given.
+        compute: the engine and its settings.
+
+    Raises:
+        UnknownHandleError, MissingWeightsError, AmbiguousModuleError, WeightsError: as
+            `hub.Module`.
+        EngineError: an engine, a precision or a provider that is not there.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        name: str = "module",
+        *,
+        weights: WeightsLike = None,
+        engine: EngineName = "openvino",
+        precision: Precision = "float32",
+        threads: int | None = None,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        resolved = resolve(spec, weights)
+        self.info, self._trained = resolved.info, resolved.trained
+        self.name = name
+        self.compute = Compute(engine, precision, threads, tuple(providers))
+        self._engine = self._make_engine(threads)
+        self._set_weights(resolved.weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of, the weights as they are now: a copy compiles its own graphs."""
+        self.current_weights()
+        left_out = ("_engine", "_runners")
+        return {k: v for k, v in vars(self).items() if k not in left_out} | {"_trained": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._engine = self._make_engine(self.compute.threads)
+        self._set_weights(self._weights)
+
+    def session(
+        self,
+        task: Task | None = None,
+        *,
+        input_dtype: Literal["uint8", "float32"] = "uint8",
+        size: tuple[int, int] | None = None,
+    ) -> Session:
+        """The compiled form that runs tiles of images on all cores, for callers with own buffers.
+
+        Args:
+            task: what to compute; the module's own task by default.
+            input_dtype: uint8 in [0,255] or float32 in [0,1]; nothing is checked there.
+            size: height and width, where the module's input size is not fixed.
+
+        Raises:
+            SignatureError: the module does not compute that task.
+            InputError: another size than the fixed one.
+        """
+        self.current_weights()
+        task = task or self.info.task
+        if task not in self._runners:
+            tasks = self._signatures.tasks
+            raise SignatureError(f"{self.info.handle} computes {tasks}. Received: {task!r}")
+        size = size or self._size
+        if self.info.fixed_size and size != self._size:
+            raise InputError(f"input size is fixed to {self._size}. Received: {size}")
+        return self._runners[task].session(GraphSpec(input_dtype, *size), throughput=True)
+
+    def engine_for_one_thread(self) -> Engine:
+        """An engine like this module's own whose sessions compute in the thread that calls them."""
+        return self._make_engine(1)
+
+    def current_weights(self) -> Weights:
+        """The weights that the next call computes with: of what is followed, as they are now.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        if self._trained is not None:
+            weights = self._trained.current_weights()
+            if weights is not self._weights:
+                self._set_weights(weights)
+        return self._weights
+
+    @property
+    def variable_map(self) -> Mapping[str, NDArray[np.float32]]:
+        """Float32 arrays by their TF-Slim name."""
+        return self.current_weights().tensors
+
+    def __repr__(self) -> str:
+        """The handle and what it computes."""
+        height, width = self._size
+        source = self.current_weights().metadata.get("source")
+        return f"<hub.Module {self.info.handle} {height}x{width} from {source}>"
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return (self.info.image_size, self.info.image_size)
+
+    @property
+    def _signatures(self) -> Signatures:
+        return Signatures(self.info, self._weights.network)
+
+    def _make_engine(self, threads: int | None) -> Engine:
+        how = self.compute
+        return make_engine(
+            how.engine, precision=how.precision, threads=threads, providers=how.providers
+        )
+
+    def _set_weights(self, weights: Weights) -> None:
+        self._weights = weights
+        self._runners: dict[Task, Runner] = {
+            task: Runner(partial(_onnx_model, weights, task), self._engine)
+            for task in self._signatures.tasks
+        }
+
+    def _compute(self, images: Any, task: Task, names: tuple[str, ...], momentum: Any) -> Outputs:
+        """Named outputs of a batch; endpoints that are the same value share one array.
+
+        A momentum changes nothing in inference.
+        """
+        images = as_images(images, self._size, fixed_size=self.info.fixed_size)
+        net = self.current_weights().network
+        layers = {n: net.endpoints[n.partition("/")[2]] for n in names if n != "default"}
+        first_name = {layer.scope: name for name, layer in reversed(layers.items())}
+        if len(images) == 0:
+            return {name: self._empty(name, task, images) for name in names}
+        endpoints = tuple(dict.fromkeys(first_name.values()))
+        computed = self._runners[task](images, endpoints, check=check_values)
+        return {
+            name: computed[name if name == "default" else first_name[layers[name].scope]]
+            for name in names
+        }
+
+    def _empty(self, name: str, task: Task, images: Any) -> NDArray[np.float32]:
+        net = self._weights.network
+        if name == "default":
+            channels = net.num_features if task == "feature_vector" else net.num_classes
+            return np.empty((0, channels), np.float32)
+        shapes = net.endpoint_shapes(images.shape[1], images.shape[2])
+        return np.empty((0, *shapes[name.partition("/")[2]]), np.float32)
+
+
+def in_inference(module: Spec) -> InferenceModule:
+    """The module itself, where it is one in inference; else one made of what is meant."""
+    return module if isinstance(module, InferenceModule) else InferenceModule(module)
+
+
+def _onnx_model(weights: Weights, task: Task, spec: GraphSpec) -> bytes:
+    model = build_graph(
+        weights,
+        task,
+        endpoints=spec.endpoints,
+        input_dtype=spec.input_dtype,
+        size=(spec.height, spec.width),
+    )
+    return bytes(model.SerializeToString())
