@@ -113,7 +113,6 @@ def prefixes(name):
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
-@pytest.mark.xfail(reason="files still move; take this line away once it passes")
 def test_no_file_imports_another_in_a_circle():
     TopologicalSorter(imported_files()).prepare()
 
