@@ -114,6 +114,8 @@ class TarReader:
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes of the current member's data."""
+        if not 0 <= size <= self._left:
+            raise ValueError(f"expected at most {self._left} bytes. Received: {size}")
         parts, missing = [], size
         while missing:
             part = self._stream.read(min(missing, _PIECE))

@@ -206,6 +206,27 @@ def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> byt
     return data
 
 
+def worth_reading(head: bytes, limit: int) -> int:
+    """How many bytes of a file are worth reading, judged by the first of them.
+
+    Args:
+        head: the beginning of the file, some kilobytes.
+        limit: in any case.
+
+    Returns:
+        None beyond `head` where that is of no image: `decode` will say so. Where the head of a
+        JPEG, PNG or BMP tells the picture's size, no more than such a picture can have. (The
+        others may hold any number of pictures.)
+    """
+    if head.startswith(jpeg.SIGNATURE):
+        size = jpeg.size_in(head)
+    elif kind := formats.recognise(head[:12]):
+        size = formats.size_in(head, kind)
+    else:
+        return len(head)
+    return limit if size is None else min(limit, max_bytes(size[0] * size[1]))
+
+
 def _as_data(data: Data, path: str) -> Data:
     """The bytes as they are, after a look at the first of them."""
     if isinstance(data, memoryview) and not (data.c_contiguous and data.itemsize == data.ndim == 1):

@@ -41,6 +41,21 @@ def recognise(head: bytes) -> str | None:
     return next((name for sign, name in _SIGNATURES.items() if head.startswith(sign)), None)
 
 
+def size_in(head: bytes, kind: str) -> tuple[int, int] | None:
+    """Height and width, in pixels, in the beginning of a PNG or BMP; None of other kinds.
+
+    Args:
+        head: at least 26 bytes.
+        kind: as `recognise` told it.
+    """
+    if kind == "PNG":
+        return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
+    if kind == "BMP" and head[14:18] != b"\x0c\0\0\0":  # the oldest have another header
+        height = int.from_bytes(head[22:26], "little", signed=True)  # negative: from the top
+        return abs(height), int.from_bytes(head[18:22], "little")
+    return None
+
+
 def decode(data: bytes, kind: str, path: str, max_pixels: int, *, upright: bool = True) -> Image:
     """The first frame, at full size, as RGB.
 

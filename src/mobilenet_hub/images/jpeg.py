@@ -6,6 +6,7 @@ the header) go through Pillow, at full size.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from dataclasses import dataclass
@@ -72,6 +73,14 @@ class Header:
         """Height and width of the picture turned upright."""
         size = (self.height, self.width)
         return size if self.orientation < 5 else size[::-1]
+
+
+def size_in(head: bytes) -> tuple[int, int] | None:
+    """Height and width, in pixels, in the beginning of a file; None if they come later."""
+    segments = _Segments()
+    with contextlib.suppress(ImageError):  # of a picture that begins later, or never
+        segments.read(head, "")
+    return (segments.height, segments.width) if segments.frame else None
 
 
 def read_header(data: Data, path: str, max_pixels: int) -> Header:

@@ -24,6 +24,7 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 BATCH_BYTES = 8 << 20  # of images that are carried in memory; a larger one is a batch of its own
+CARRIED_BYTES = 64 << 20  # in all batches under way, or a single item
 _AHEAD = 4  # batches under way for each thread: enough that none waits for the oldest to be taken
 
 # Reading from a network is waiting: many threads wait, few items each, so that memory is bounded.
@@ -55,27 +56,41 @@ def process_all(
         threads = REMOTE_THREADS if remote else available_threads()
     size = _REMOTE_BATCH_ITEMS if remote else processor.batch_items()
     batches = batched(chain((first,), stream), size)
-    yield from ordered_map(processor, batches, threads=threads)
+    yield from ordered_map(processor, batches, threads=threads, weigh=carried_bytes)
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of up to `size` items, fewer where they carry many bytes."""
     batch: list[Item] = []
-    carried = 0
     for item in items:
         batch.append(item)
-        carried += len(item.data) if isinstance(item, BytesItem) else 0
-        if len(batch) == size or carried >= BATCH_BYTES:
+        if len(batch) == size or carried_bytes(batch) >= BATCH_BYTES:
             yield batch
-            batch, carried = [], 0
+            batch = []
     if batch:
         yield batch
 
 
+def carried_bytes(batch: Iterable[Item]) -> int:
+    """How many bytes of images items carry in memory."""
+    return sum(len(item.data) for item in batch if isinstance(item, BytesItem))
+
+
 def ordered_map(
-    function: Callable[[_In], _Out], values: Iterable[_In], *, threads: int
+    function: Callable[[_In], _Out],
+    values: Iterable[_In],
+    *,
+    threads: int,
+    weigh: Callable[[_In], int] = lambda value: 0,
 ) -> Generator[_Out, None, None]:
     """`map` on several threads, in order, with a bounded number of values under way.
+
+    Args:
+        function: is called in the threads.
+        values: what it is called with.
+        threads: how many.
+        weigh: tells how many bytes a value carries; `CARRIED_BYTES` are under way at most, or a
+            single value.
 
     Whatever a thread waits for on a network ends when the generator is closed.
     """
@@ -84,13 +99,18 @@ def ordered_map(
         threads, thread_name_prefix="mobilenet-hub", initializer=waits.adopt_thread
     )
     try:
-        waiting: deque[Future[_Out]] = deque()
+        waiting: deque[tuple[int, Future[_Out]]] = deque()
         for value in values:
-            waiting.append(pool.submit(function, value))
-            while waiting and (len(waiting) >= _AHEAD * threads or waiting[0].done()):
-                yield waiting.popleft().result()
+            waiting.append((weigh(value), pool.submit(function, value)))
+            del value  # carries bytes, which the next one need not wait beside
+            while waiting and (
+                len(waiting) >= _AHEAD * threads
+                or waiting[0][1].done()
+                or sum(weight for weight, _ in waiting) > CARRIED_BYTES
+            ):
+                yield waiting.popleft()[1].result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[1].result()
     finally:
         waits.end()
         pool.shutdown(wait=True, cancel_futures=True)

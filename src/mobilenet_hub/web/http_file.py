@@ -51,6 +51,11 @@ class HttpFile(io.RawIOBase):
         self.modified = 0.0
         self._again(self._ask)
 
+    @property
+    def encoded(self) -> bool:
+        """Whether it is unpacked while it is read, so that `size` is another one."""
+        return self._unzip is not None
+
     def readable(self) -> bool:
         """Always."""
         return True

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import struct
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenet_hub.errors import ItemError
+from mobilenet_hub.images import MAX_PIXELS
+from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.pipeline.sources.resolve import open_sources
+from pictures import encoded
 from source_support import LIMIT, contents, make_tar
 
 LONG = "folder/" * 40 + "long.jpg"
@@ -97,3 +102,47 @@ def test_no_bytes_break_the_archive_reader(tmp_path_factory, data, at):
     for item in open_sources(str(path)).items():
         with contextlib.suppress(ItemError):
             item.read(LIMIT)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_an_archive_of_zeros_that_call_themselves_images_takes_no_memory(here, suffix):
+    """Of what is no image only the first bytes are read; of a JPEG no more than it can have."""
+    size = 200 << 20
+    jpeg = encoded(0)
+    with tarfile.open(here / f"s{suffix}", "w:gz" if suffix == ".tar.gz" else "w") as tar:
+        for name, head in (("zeros.jpg", b""), ("small.jpg", jpeg), ("zeros.png", PNG_HEAD)):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            tar.addfile(info, Zeros(head, size))
+    seen = {}
+    tracemalloc.start()
+    try:
+        for item in open_sources(f"s{suffix}").items():
+            try:
+                seen[item.id.rpartition("/")[2]] = len(item.read(max_bytes(MAX_PIXELS))[0])
+            except ItemError as error:
+                seen[item.id.rpartition("/")[2]] = error.reason
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+    assert seen["zeros.jpg"] == 1 << 20
+    assert "more than the limit" in seen["small.jpg"]
+    assert "more than the limit" in seen["zeros.png"]
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x20\0\0\0\x20\x08\x02\0\0\0"
+
+
+class Zeros(io.RawIOBase):
+    """A file that begins with some bytes and goes on with zeros."""
+
+    def __init__(self, head: bytes, size: int) -> None:
+        self._head, self._left = head, size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._head.ljust(min(size, self._left), b"\0")
+        self._head, self._left = b"", self._left - len(data)
+        return data

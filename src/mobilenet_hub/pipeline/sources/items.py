@@ -10,10 +10,15 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
 from mobilenet_hub.errors import ItemError, Stage
+from mobilenet_hub.images import worth_reading
+
+_SMALL = 16 << 20  # bytes that are read without a look at the first of them
+_HEAD = 1 << 20  # holds the size of nearly every picture
 
 
 class Stamp(NamedTuple):
@@ -88,11 +93,9 @@ class FileItem:
         """The whole file; its stamp is taken from the open file."""
         with _open_regular(self.path) as file:
             status = os.fstat(file.fileno())
-            refuse_size(status.st_size, max_bytes)
             # One byte more than it should have: a file that grows meanwhile must not fill memory.
-            data = file.read(max_bytes + 1 if status.st_size == 0 else status.st_size + 1)
-            refuse_size(len(data), max_bytes)
-            return data, Stamp.of(status)
+            size = status.st_size + 1 if status.st_size else None
+            return read_image(file.read, size, max_bytes), Stamp.of(status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,11 @@ class SliceItem:
         Raises:
             ItemError: the archive ends before they do.
         """
-        refuse_size(self.size, max_bytes)
         with _open_regular(self.archive) as file:
+            if file.seek(0, os.SEEK_END) < self.offset + self.size:
+                raise ItemError("read", f"truncated: the archive ends before its {self.size} bytes")
             file.seek(self.offset)
-            data = file.read(self.size)
-        if len(data) < self.size:
-            raise ItemError("read", f"truncated: {len(data)} of {self.size} bytes in the archive")
-        return data, self.stamp()
+            return read_image(file.read, self.size, max_bytes), self.stamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,30 @@ class BrokenItem:
     def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
         """Raises what was wrong."""
         raise ItemError(self.stage, self.reason)
+
+
+def read_image(read: Callable[[int], bytes], size: int | None, max_bytes: int) -> bytes:
+    """What is worth reading of a file that should be an image.
+
+    Args:
+        read: gives the next so many bytes, fewer only at the end.
+        size: how many there may be at most; None if nobody knows.
+        max_bytes: how many may be read.
+
+    Raises:
+        ItemError: more than `max_bytes`, or than a picture of the size that it states can have.
+    """
+    refuse_size(size or 0, max_bytes)
+    if size is not None and size <= _SMALL:
+        return read(size)
+    head = read(_HEAD)
+    limit = worth_reading(head, max_bytes)
+    if limit == len(head):
+        return head
+    refuse_size(size or 0, limit)
+    data = head + read((limit + 1 if size is None else size) - len(head))
+    refuse_size(len(data), limit)
+    return data
 
 
 def refuse_size(size: int, max_bytes: int) -> None:

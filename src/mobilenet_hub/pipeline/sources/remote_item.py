@@ -15,7 +15,13 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from mobilenet_hub.errors import ItemError, MissingExtraError, NetworkError, SourceError
-from mobilenet_hub.pipeline.sources.items import Stamp, nanoseconds, path_id, refuse_size
+from mobilenet_hub.pipeline.sources.items import (
+    Stamp,
+    nanoseconds,
+    path_id,
+    read_image,
+    refuse_size,
+)
 from mobilenet_hub.web.http_file import HttpFile
 from mobilenet_hub.web.patience import Patience, current_waits, timeout_seconds
 from mobilenet_hub.web.request import open_response, size_and_time
@@ -74,9 +80,8 @@ class RemoteItem:
 
     def _read_web(self, max_bytes: int, patience: Patience) -> tuple[bytes, Stamp]:
         with HttpFile(self.path, patience) as file:
-            refuse_size(file.size or 0, max_bytes)
-            data = io.BufferedReader(file).read(max_bytes + 1)
-            refuse_size(len(data), max_bytes)
+            size = None if file.encoded else file.size
+            data = read_image(io.BufferedReader(file).read, size, max_bytes)
             size = len(data) if file.size is None else file.size
             return data, Stamp(size, nanoseconds(file.modified))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mobilenet_hub.errors import TarError
+from mobilenet_hub.errors import ItemError, TarError
 from mobilenet_hub.images import MAX_PIXELS
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.pipeline.sources.items import (
@@ -18,6 +18,7 @@ from mobilenet_hub.pipeline.sources.items import (
     SliceItem,
     nanoseconds,
     path_id,
+    read_image,
     reason,
 )
 from mobilenet_hub.pipeline.sources.source import IMAGE_SUFFIXES, File, Source, SourceOptions
@@ -42,14 +43,19 @@ def open_archive(file: File, options: SourceOptions) -> Source:
                     identity = f"{path_id(file.name)}/{path_id(member.name)}"
                     if why := _unreadable(member):
                         yield BrokenItem(identity, identity, "read", why)
-                    elif in_place:
+                        continue
+                    modified = nanoseconds(member.modified)
+                    if in_place:
                         yield SliceItem(
-                            identity, identity, file.name, member.offset, member.size,
-                            nanoseconds(member.modified),
-                        )  # fmt: skip
+                            identity, identity, file.name, member.offset, member.size, modified
+                        )
+                        continue
+                    try:
+                        data = read_image(reader.read, member.size, _MAX_MEMBER)
+                    except ItemError as error:
+                        yield BrokenItem(identity, identity, error.stage, error.reason)
                     else:
-                        data = reader.read(member.size)
-                        yield BytesItem(identity, identity, data, nanoseconds(member.modified))
+                        yield BytesItem(identity, identity, data, modified)
         except (TarError, OSError) as error:
             where = f"archive, near byte {reader.offset if reader else 0:,}: {reason(error)}"
             yield BrokenItem(path_id(file.name), file.name, "list", where)
@@ -69,6 +75,4 @@ def _unreadable(member: Member) -> str | None:
         return "a link, which is not followed inside an archive: pack it with --dereference"
     if member.kind == "sparse":
         return "stored without its holes: pack it again without --sparse"
-    if member.size > _MAX_MEMBER:
-        return f"{member.size:,} bytes, more than the limit of {_MAX_MEMBER:,}"
     return None
