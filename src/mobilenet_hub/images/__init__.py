@@ -45,7 +45,16 @@ from mobilenet_hub.images.geometry import (
 from mobilenet_hub.images.limits import Data, max_bytes
 from mobilenet_hub.settings import MAX_PIXELS, Crop, PreprocessingSettings, Resample
 
-__all__ = ["MAX_PIXELS", "Crop", "Preprocessing", "Resample", "decode", "load_image", "read_file"]
+__all__ = [
+    "MAX_PIXELS",
+    "Crop",
+    "Preprocessing",
+    "Resample",
+    "decode",
+    "load_image",
+    "read_file",
+    "upright_size",
+]
 
 Source = str | PathLike[str] | Data
 
@@ -79,7 +88,7 @@ class Preprocessing(PreprocessingSettings):
             InputError: an `into` that does not fit.
         """
         result = self._result(into)
-        picture, window, filled = self._picture(_as_data(data, path), path)
+        picture, window, filled = self._picture(data, path)
         if (filled.height, filled.width) != (self.height, self.width):
             result.fill(_PADDING[self.resample])
         rows = slice(filled.top, filled.top + filled.height)
@@ -100,7 +109,8 @@ class Preprocessing(PreprocessingSettings):
     def _picture(self, data: Data, path: str) -> tuple[NDArray[np.uint8], Window, Box]:
         """The decoded picture, the window of it to interpolate, the box of the result it fills."""
         target, exact = (self.height, self.width), self.resample == "tf1"
-        if _is_jpeg(data):
+        data, kind = _recognised(data, path)
+        if kind == "JPEG":
             header = jpeg.read_header(data, path, self.max_pixels)
             size = (header.height, header.width) if exact else header.upright_size
             fixed = exact or not header.scalable
@@ -115,7 +125,7 @@ class Preprocessing(PreprocessingSettings):
                 return picture, Window(used, used.height, used.width), filled
             image = formats.to_image(picture)
         else:
-            image = _decode_other(data, path, self.max_pixels, upright=not exact)
+            image = formats.decode(bytes(data), kind, path, self.max_pixels, upright=not exact)
             used, filled = layout((image.height, image.width), target, self.crop)
             factors = (1, 1) if exact else reduction(used, filled)
             if factors == (1, 1):
@@ -172,11 +182,30 @@ def decode(data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS) -
     Raises:
         ImageError: it cannot be read: `path` and the reason.
     """
-    data = _as_data(data, path)
-    if _is_jpeg(data):
+    data, kind = _recognised(data, path)
+    if kind == "JPEG":
         header = jpeg.read_header(data, path, max_pixels)
         return jpeg.decode(data, header, path, fast_dct=True)
-    return np.array(_decode_other(data, path, max_pixels, upright=True))
+    return np.array(formats.decode(bytes(data), kind, path, max_pixels))
+
+
+def upright_size(
+    data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+    """Height and width, in pixels, of the picture that `decode` gives, from the header alone.
+
+    Args:
+        data: the bytes of an image file that can be decoded.
+        path: where they came from, for errors.
+        max_pixels: greatest width times height.
+
+    Raises:
+        ImageError: it is not an image, or has more pixels.
+    """
+    data, kind = _recognised(data, path)
+    if kind == "JPEG":
+        return jpeg.read_header(data, path, max_pixels).upright_size
+    return formats.upright_size(bytes(data), kind)
 
 
 def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -193,7 +222,7 @@ def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> byt
     try:
         with Path(path).open("rb") as file:
             head = file.read(12)
-            _check_format(head, name)
+            _format(head, name)  # raises
             data = head + file.read(limit + 1 - len(head))
     except OSError as error:
         raise ImageError(name, error.strerror or str(error)) from error
@@ -218,40 +247,27 @@ def worth_reading(head: bytes, limit: int) -> int:
         JPEG, PNG or BMP tells the picture's size, no more than such a picture can have. (The
         others may hold any number of pictures.)
     """
-    if head.startswith(jpeg.SIGNATURE):
-        size = jpeg.size_in(head)
-    elif kind := formats.recognise(head[:12]):
-        size = formats.size_in(head, kind)
-    else:
+    kind = formats.recognise(head[:12])
+    if kind is None:
         return len(head)
+    size = jpeg.size_in(head) if kind == "JPEG" else formats.size_in(head, kind)
     return limit if size is None else min(limit, max_bytes(size[0] * size[1]))
 
 
-def _as_data(data: Data, path: str) -> Data:
-    """The bytes as they are, after a look at the first of them."""
+def _recognised(data: Data, path: str) -> tuple[Data, str]:
+    """The bytes, and the format that the first of them announce."""
     if isinstance(data, memoryview) and not (data.c_contiguous and data.itemsize == data.ndim == 1):
         data = data.tobytes()
-    _check_format(bytes(data[:12]), path)
-    return data
+    return data, _format(bytes(data[:12]), path)
 
 
-def _is_jpeg(data: Data) -> bool:
-    return data[:3] == jpeg.SIGNATURE
-
-
-def _check_format(head: bytes, path: str) -> None:
-    """Refuse what does not begin like an image."""
+def _format(head: bytes, path: str) -> str:
+    """The format of a file that begins like this; refuses what is none."""
     if not head:
         raise ImageError(path, "an empty file")
-    if not head.startswith(jpeg.SIGNATURE) and formats.recognise(head) is None:
+    kind = formats.recognise(head)
+    if kind is None:
         raise ImageError(
             path, f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image (it begins with {head!r})"
         )
-
-
-def _decode_other(data: Data, path: str, max_pixels: int, *, upright: bool) -> Any:
-    """Pillow's image of a file that is not a JPEG."""
-    data = bytes(data)
-    kind = formats.recognise(data[:12])
-    assert kind is not None  # `_check_format` came first
-    return formats.decode(data, kind, path, max_pixels, upright=upright)
+    return kind

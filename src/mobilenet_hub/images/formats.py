@@ -1,4 +1,4 @@
-"""PNG, WebP, GIF, BMP and TIFF bytes (and the rarest JPEGs) to pixels, by Pillow.
+"""Which format an image has; PNG, WebP, GIF, BMP, TIFF and the rarest JPEGs to pixels, by Pillow.
 
 The format is told by its first bytes, never by a file's name, and only that one plugin is asked:
 Pillow's others, some of which start external programs, cannot be reached, and its module-wide
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
@@ -64,7 +65,7 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, upright: bool 
 
     Args:
         data: of a whole file.
-        kind: as `recognise` told it, or `JPEG`.
+        kind: as `recognise` told it.
         path: for errors.
         max_pixels: greatest width times height.
         upright: whether to apply the EXIF orientation of PNG and WebP. (Pillow applies a TIFF's
@@ -98,7 +99,7 @@ def upright_size(data: bytes, kind: str) -> tuple[int, int]:
 
     Args:
         data: the file.
-        kind: what `recognise` said; not JPEG.
+        kind: as `recognise` told it; not JPEG.
     """
     image = _open(data, kind)
     sides_change = _orientation(image, kind) >= 5

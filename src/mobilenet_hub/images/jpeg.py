@@ -20,8 +20,6 @@ from mobilenet_hub.images import formats
 from mobilenet_hub.images.limits import Data, check_pixels
 from mobilenet_hub.images.orientation import parse_orientation, turned_upright
 
-SIGNATURE = b"\xff\xd8\xff"
-
 # libjpeg's warnings about oddities that leave every pixel as it was meant (jerror.h). All its
 # other warnings mean missing or garbled pixels. It reports only the first of a file.
 _HARMLESS = re.compile(

@@ -14,7 +14,7 @@ from typing import Any
 
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError, ItemError
-from mobilenet_hub.images import Preprocessing
+from mobilenet_hub.images import Preprocessing, upright_size
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.labels import imagenet_labels
@@ -164,7 +164,8 @@ class Processor:
         try:
             self.preprocessing(data, path=outcome.path, into=worker.pixels[slot])
             if self.settings.dimensions:
-                width, height = _dimensions(data, outcome.path, self.preprocessing.max_pixels)
+                limit = self.preprocessing.max_pixels
+                height, width = upright_size(data, path=outcome.path, max_pixels=limit)
         except ImageError as error:
             return replace(outcome, stage="decode", reason=error.reason)
         except Exception as error:  # as above
@@ -185,16 +186,3 @@ class Processor:
 
 def _unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error}"
-
-
-def _dimensions(data: bytes, path: str, max_pixels: int) -> tuple[int, int]:
-    """Width and height of a picture that was decoded, upright, in pixels, from its header."""
-    from mobilenet_hub.images import formats, jpeg
-
-    if data.startswith(jpeg.SIGNATURE):
-        height, width = jpeg.read_header(data, path, max_pixels).upright_size
-    else:
-        kind = formats.recognise(data[:12])
-        assert kind is not None  # it was decoded
-        height, width = formats.upright_size(data, kind)
-    return width, height

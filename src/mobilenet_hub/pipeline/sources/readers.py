@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mobilenet_hub.images import MAX_PIXELS, formats, jpeg
+from mobilenet_hub.images import MAX_PIXELS, formats
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.pipeline.sources import lists, tables, tar_items
 from mobilenet_hub.pipeline.sources.items import BytesItem, Item
@@ -74,7 +74,7 @@ def _head(stream: io.BufferedReader) -> bytes:
 
 
 def _is_image(head: bytes) -> bool:
-    return head.startswith(jpeg.SIGNATURE) or formats.recognise(head[:_SIGNATURE]) is not None
+    return formats.recognise(head[:_SIGNATURE]) is not None
 
 
 class _Rewound(io.RawIOBase):
