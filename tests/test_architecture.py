@@ -7,8 +7,6 @@ from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 import mobilenet_hub
 
 PACKAGE = Path(mobilenet_hub.__file__).parent

@@ -22,6 +22,10 @@ from typing import Literal
 from mobilenet_hub.errors import UnknownHandleError
 from mobilenet_hub.networks import Family, Network, network
 
+# What `hub.embed`, `hub.classify` and the commands compute with where nothing else is asked for.
+EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
+CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"
+
 Task = Literal["classification", "feature_vector"]
 TASKS: tuple[Task, ...] = ("classification", "feature_vector")
 

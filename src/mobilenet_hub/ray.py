@@ -26,9 +26,9 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.errors import MissingExtraError, SourceError, WeightsError
 from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.pipeline.api import EMBED_MODULE
 from mobilenet_hub.pipeline.dataset.manifest import Done
 from mobilenet_hub.pipeline.job import Executor
 from mobilenet_hub.pipeline.parallel import ResultStream, batched

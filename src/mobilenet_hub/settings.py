@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self, TypedDict, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, get_args
 
 from mobilenet_hub.errors import InputError
+
+if TYPE_CHECKING:  # commands that need no arrays start sooner without
+    import numpy as np
 
 Crop = Literal["center", "slim", "none", "pad"]
 Resample = Literal["bilinear", "tf1"]
@@ -83,6 +84,8 @@ class PreprocessingSettings:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the result: uint8 in [0, 255] for `bilinear`, float32 in [0, 1] for `tf1`."""
+        import numpy as np
+
         return np.dtype(np.float32 if self.resample == "tf1" else np.uint8)
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import end, print_json, print_note, print_table, printable
+from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mobilenet_hub.pipeline.records import Classification, Failure
@@ -27,12 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def classify_command(
     paths: options.Paths,
-    module: options.Classifier = "google/imagenet/mobilenet_v2_140_224/classification/5",
+    module: options.Classifier = CLASSIFY_MODULE,
     top_k: options.TopK = 5,
     crop: options.Crop = "center",
     resample: options.Resample = "bilinear",
     size: options.InputSize = None,
-    max_pixels: options.MaxPixels = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     as_json: options.JsonLines = False,
     strict: options.Strict = False,
 ) -> None:
@@ -41,14 +43,13 @@ def classify_command(
     Images that cannot be read are listed on standard error; the exit code is still 0 (3 with
     --strict), unless there was no other.
     """
-    from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.pipeline.api import classify
     from mobilenet_hub.pipeline.sources.resolve import open_words
 
     source = open_words(paths)
     records = classify(
         source.items(), module, top_k=top_k, crop=crop, resample=resample,
-        size=size, max_pixels=max_pixels or MAX_PIXELS,
+        size=size, max_pixels=max_pixels,
     )  # fmt: skip
     run = _Run(records, source.count)
     if as_json:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import EXIT_INTERRUPTED, end, print_error, print_json, print_note
+from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mobilenet_hub.pipeline.job import Summary
@@ -24,11 +26,11 @@ def register(app: typer.Typer) -> None:
 def embed_command(
     paths: options.Paths,
     output: options.Output,
-    module: options.Module = "google/imagenet/mobilenet_v2_100_224/feature_vector/5",
+    module: options.Module = EMBED_MODULE,
     crop: options.Crop = "center",
     resample: options.Resample = "bilinear",
     size: options.InputSize = None,
-    max_pixels: options.MaxPixels = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     normalize: options.Normalize = "none",
     labels: options.Labels = 0,
     dtype: options.DType = "float32",
@@ -57,7 +59,6 @@ def embed_command(
     _errors.jsonl in the folder, or NAME.errors.jsonl beside the file, each with the stage and
     the reason; the exit code is still 0 (3 with --strict), unless there was no other.
     """
-    from mobilenet_hub.images import MAX_PIXELS
     from mobilenet_hub.inference import InferenceModule
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.pipeline.progress import make_progress
@@ -66,10 +67,8 @@ def embed_command(
 
     share = shard or options.Shard(0, 1)
     _refuse_own_source(paths, output)
-    source = open_words(
-        paths,
-        SourceOptions(all_files, follow_links, root, path_column, image_column, id_column),
-    )
+    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
+    source = open_words(paths, how)
     loaded = InferenceModule(module)
     execute = None
     if executor == "ray":
@@ -84,7 +83,7 @@ def embed_command(
             normalize=None if normalize == "none" else normalize, dtype=dtype,
             dimensions=dimensions, content_hash=content_hash, part_items=part_items, shard=share,
             restart=restart, errors=errors, threads=threads, progress=shown, executor=execute,
-            size=size, crop=crop, resample=resample, max_pixels=max_pixels or MAX_PIXELS,
+            size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     finally:
         shown.close()

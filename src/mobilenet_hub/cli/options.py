@@ -1,7 +1,7 @@
 """Every argument and option of the commands: its name, the values it takes, its help.
 
 The commands' signatures name these and give the defaults. What a value means is explained where it
-is used: `images.Preprocessing`, `pipeline.processor.Settings`, `pipeline.sources.source`.
+is used: in `settings` and `pipeline.sources.source.SourceOptions`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import typer
+
+from mobilenet_hub import settings
 
 _SOURCES, _RESULTS, _RUN = "Sources", "Results", "Run"  # panels of the help of `embed`
 _ANY_WEIGHTS = "checkpoint, SavedModel, .keras, .h5, .safetensors, .tflite and more"
@@ -99,14 +101,14 @@ IdColumn = Annotated[
 # How they become pixels.
 
 Crop = Annotated[
-    Literal["center", "slim", "none", "pad"],
+    settings.Crop,
     typer.Option(
         help="center: the central square, 87.5 % of the short side; slim: the central 87.5 % of "
         "each side, squashed; none: everything, squashed; pad: everything, with borders."
     ),
 ]
 Resample = Annotated[
-    Literal["bilinear", "tf1"],
+    settings.Resample,
     typer.Option(help="bilinear, or tf1: pixel for pixel what TF-Slim's evaluation did."),
 ]
 InputSize = Annotated[
@@ -120,12 +122,8 @@ InputSize = Annotated[
     ),
 ]
 MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="List pictures of more pixels as failed instead of decoding them.",
-        show_default="178956970",
-    ),
+    int,
+    typer.Option(min=1, help="List pictures of more pixels as failed instead of decoding them."),
 ]
 
 # What computes, and what of it is kept.
@@ -167,7 +165,7 @@ Normalize = Annotated[
     typer.Option(help="l2: scale each vector to length 1.", rich_help_panel=_RESULTS),
 ]
 DType = Annotated[
-    Literal["float32", "float16"],
+    settings.DType,
     typer.Option(help="Of the vectors on disk.", rich_help_panel=_RESULTS),
 ]
 Dimensions = Annotated[

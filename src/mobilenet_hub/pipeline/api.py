@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Unpack
 
+from mobilenet_hub.catalog import CLASSIFY_MODULE, EMBED_MODULE
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import in_inference
 from mobilenet_hub.labels import imagenet_labels
@@ -17,9 +18,6 @@ from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import SourceLike, SourceOptions
 from mobilenet_hub.settings import Normalize, PreprocessingChoices
 from mobilenet_hub.weights.resolve import Spec
-
-EMBED_MODULE = "google/imagenet/mobilenet_v2_100_224/feature_vector/5"
-CLASSIFY_MODULE = "google/imagenet/mobilenet_v2_140_224/classification/5"
 
 
 def embed(

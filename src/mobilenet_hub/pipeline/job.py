@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Unpack
 
 from mobilenet_hub import __version__
+from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import InferenceModule, in_inference
-from mobilenet_hub.pipeline.api import EMBED_MODULE
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import Done
