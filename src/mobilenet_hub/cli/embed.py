@@ -107,7 +107,8 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
     if as_json:
         values = {
             **dataclasses.asdict(counts), "rows": summary.rows, "failures": summary.failures,
-            "duplicates": summary.duplicates, "output": str(summary.output),
+            "duplicates": summary.duplicates, "renamed": summary.renamed,
+            "output": str(summary.output),
             "errors": str(summary.errors) if summary.failures else None,
             "interrupted": summary.interrupted, "seconds": round(seconds, 3),
         }  # fmt: skip
@@ -119,6 +120,8 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
         words.append(f"{counts.skipped:,} done before")
     if summary.duplicates:
         words.append(f"{summary.duplicates:,} named twice")
+    if summary.renamed:
+        words.append(f"{summary.renamed:,} had the id of another and got one of their own (ID#2)")
     where = "to go on from" if summary.interrupted else f"in {summary.output}"
     words.append(f"{summary.rows:,} rows {where}")
     if summary.failures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +15,13 @@ from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.dataset import formats, single_file
-from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import Done
 from mobilenet_hub.pipeline.dataset.parquet import Layout
 from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, DatasetWriter, Shard
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.progress import Counts, Progress
+from mobilenet_hub.pipeline.selection import Selection
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOptions
@@ -41,7 +41,8 @@ class Summary:
         counts: of this run.
         rows: in the output, from this run and those before.
         failures: listed in `errors`, likewise.
-        duplicates: items left out because an earlier one has the same id.
+        duplicates: items left out because they came before.
+        renamed: items that got an id of their own, because an earlier one has theirs.
         output: file or folder.
         errors: the list of failures.
         interrupted: whether it was stopped by a signal before its end.
@@ -51,6 +52,7 @@ class Summary:
     rows: int
     failures: int
     duplicates: int
+    renamed: int
     output: Path
     errors: Path
     interrupted: bool
@@ -136,7 +138,7 @@ def embed_to(
     )  # fmt: skip
     counts, unlisted = Counts(), False
     with dataset, Stop() as stop:
-        items = _Selection(opened, shard, remember=single)
+        items = Selection(opened, shard, remember=single)
         if executor is None:
             processor = Processor(loaded, settings, done=dataset.done, threads=threads)
             stream = process_all(processor, items, threads=threads)
@@ -168,7 +170,9 @@ def embed_to(
             formats.write_failures(listed, dataset.failures())
         if single and not interrupted:
             single_file.pack(path, dataset)
-    return Summary(counts, rows, failures, items.duplicates, path, listed, interrupted)
+    return Summary(
+        counts, rows, failures, items.duplicates, items.renamed, path, listed, interrupted
+    )
 
 
 def _check_errors(errors: Path | None, output: Path) -> None:
@@ -183,37 +187,6 @@ def _check_errors(errors: Path | None, output: Path) -> None:
             "errors are listed in a file of their own, in a folder that exists. "
             f"Received: {str(errors)!r}"
         )
-
-
-class _Selection:
-    """The items of one shard, each id once.
-
-    Args:
-        source: of the items.
-        shard: which of them.
-        remember: whether `seen` is wanted though the source names nothing twice.
-
-    Attributes:
-        duplicates: how many were left out because an earlier one has the same id.
-        seen: digests of the ids so far.
-    """
-
-    def __init__(self, source: Source, shard: Shard, *, remember: bool) -> None:
-        self.duplicates = 0
-        self.seen = DigestSet()
-        self._source = source
-        self._shard = shard
-        self._remember = remember or not source.distinct
-
-    def __iter__(self) -> Iterator[Item]:
-        index, shards = self._shard
-        for item in self._source.items():
-            if shards > 1 and int.from_bytes(digest(item.id)[:8], "big") % shards != index:
-                continue
-            if self._remember and not self.seen.add(digest(item.id)):
-                self.duplicates += 1
-                continue
-            yield item
 
 
 def _layout(module: InferenceModule, settings: Settings) -> Layout:

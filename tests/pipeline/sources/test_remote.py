@@ -106,6 +106,12 @@ def test_a_bucket_of_s3_is_a_folder(monkeypatch):
         wanted = {f"s3://photos/a/{index}.jpg": encoded(index) for index in range(5)}
         assert contents("s3://photos") == wanted
         assert list(contents("s3://photos/a/*[13].jpg")) == list(wanted)[1::2]
+        odd = ["a//b.jpg", "a///c.jpg", "/top.jpg", "b/c//d/e.jpg", "b/#1?.jpg", "b/f.jpg"]
+        client.create_bucket(Bucket="odd")
+        for key in [*odd, "b/"]:
+            client.put_object(Bucket="odd", Key=key, Body=key.encode())
+        assert contents("s3://odd") == {f"s3://odd/{key}": key.encode() for key in odd}
+        assert len(contents("s3://odd/b")) == 3
         item = next(open_sources("s3://photos").items())
         assert item.stamp().size == len(encoded(0))
         assert item.stamp().mtime_ns > 1e18

@@ -18,9 +18,9 @@ def test_an_unknown_protocol_is_refused():
 
 
 def test_a_flaky_network_is_tried_again(monkeypatch):
-    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("fsspec")
     monkeypatch.setattr(patience, "_BACKOFF_SECONDS", 0.001)
-    memory = fsspec.filesystem("memory")
+    memory, _ = remote_item.filesystem("memory://flaky.jpg")
     memory.pipe("/flaky.jpg", b"pixels")
     calls = []
 

@@ -72,21 +72,35 @@ def _listed(fs: Any, path: str, entry: dict[str, Any]) -> RemoteItem:
     return RemoteItem(path_id(url), url, stamp_of(entry))
 
 
-def _walk(fs: Any, folder: str, options: SourceOptions) -> Iterator[Item]:
-    try:
-        entries = call(fs, "ls", folder, detail=True)
-    except NetworkError as error:
-        url = fs.unstrip_protocol(folder)
-        yield BrokenItem(path_id(url), url, "list", str(error))
-        return
-    for entry in sorted(entries, key=lambda entry: entry["name"]):
-        path = entry["name"]
-        if path.rstrip("/") == folder.rstrip("/"):
-            continue  # some stores list a folder as a part of itself
-        if entry["type"] == "directory":
-            yield from _walk(fs, path, options)
-        elif options.all_files or path.lower().endswith(IMAGE_SUFFIXES):
-            yield _listed(fs, path, entry)
+def _walk(fs: Any, root: str, options: SourceOptions) -> Iterator[Item]:
+    folders = [iter([{"name": root, "type": "directory"}])]
+    while folders:
+        entry = next(folders[-1], None)
+        if entry is None:
+            folders.pop()
+        elif entry["type"] == "directory":
+            try:
+                folders.append(iter(_entries(fs, entry["name"])))
+            except NetworkError as error:
+                url = fs.unstrip_protocol(entry["name"])
+                yield BrokenItem(path_id(url), url, "list", str(error))
+        elif options.all_files or entry["name"].lower().endswith(IMAGE_SUFFIXES):
+            yield _listed(fs, entry["name"], entry)
+
+
+def _entries(fs: Any, folder: str) -> list[dict[str, Any]]:
+    """What is in a folder, by name; with all that is below it, where `//` is in a key below it.
+
+    (Such a key is in a folder without a name, which can be seen but not entered.)
+    """
+    entries = call(fs, "ls", folder, detail=True)
+    nameless = [e for e in entries if e["name"].rstrip("/") == folder.rstrip("/")]
+    if any(entry["type"] == "directory" for entry in nameless):
+        found = call(fs, "find", folder, detail=True)
+        entries = [entry for entry in found.values() if entry["type"] == "file"]
+    # Some stores list a folder as a part of itself.
+    entries = [entry for entry in entries if not entry["name"].endswith("/")]
+    return sorted((e for e in entries if e not in nameless), key=lambda entry: str(entry["name"]))
 
 
 def _is_folder(fs: Any, path: str, url: str) -> bool:

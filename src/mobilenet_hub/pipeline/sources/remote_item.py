@@ -166,7 +166,8 @@ def filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise MissingExtraError("remote", f"reading {protocol}:// URLs") from error
     try:
-        fs, path = url_to_fs(url)
+        # No listing is kept: it would fill memory, grow old, and lack the keys with `//`.
+        fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         raise MissingExtraError("remote", f"reading {protocol}:// URLs ({error})") from error
     except Exception as error:  # whatever a filesystem raises where a URL lacks what it needs

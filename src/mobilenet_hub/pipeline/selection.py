@@ -1,0 +1,86 @@
+"""Which items a run deals with: those of its shard, each of them once, each under its own id."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
+from mobilenet_hub.pipeline.dataset.writer import Shard
+from mobilenet_hub.pipeline.sources.items import (
+    BrokenItem,
+    BytesItem,
+    FileItem,
+    Item,
+    NamedItem,
+    SliceItem,
+)
+from mobilenet_hub.pipeline.sources.source import Source
+
+
+class Selection:
+    """The items of one shard.
+
+    An item that comes twice is left out the second time. Other items that have the id of an
+    earlier one (rows of a table, members of an archive) get ids of their own, `ID#2`, `ID#3` and so
+    on in the order of the source.
+
+    Args:
+        source: of the items.
+        shard: (i, n) for the i-th of n.
+        remember: whether `seen` is wanted though the source names nothing twice.
+
+    Attributes:
+        duplicates: how many were left out.
+        renamed: how many got ids of their own.
+        seen: digests of the ids so far.
+    """
+
+    def __init__(self, source: Source, shard: Shard, *, remember: bool) -> None:
+        self.duplicates = self.renamed = 0
+        self.seen = DigestSet()
+        self._origins = DigestSet()
+        self._source = source
+        self._shard = shard
+        self._remember = remember
+        self._numbers: dict[str, int] = {}  # of the last item for each id that came twice
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items, in the order of the source."""
+        index, shards = self._shard
+        for item in self._source.items():
+            if shards > 1 and int.from_bytes(digest(item.id)[:8], "big") % shards != index:
+                continue
+            if self._source.distinct:
+                if self._remember:
+                    self.seen.add(digest(item.id))
+            elif not self._origins.add(digest(item.id, _origin(item))):
+                self.duplicates += 1
+                continue
+            elif not self.seen.add(digest(item.id)):
+                item = self._with_own_id(item)
+            yield item
+
+    def _with_own_id(self, item: Item) -> Item:
+        number = self._numbers.get(item.id, 1) + 1
+        while not self.seen.add(digest(f"{item.id}#{number}")):
+            number += 1
+        self._numbers[item.id] = number
+        self.renamed += 1
+        identity = f"{item.id}#{number}"
+        if isinstance(item, FileItem):
+            return NamedItem(identity, item.path)
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            return dataclasses.replace(item, id=identity)
+        return BrokenItem(identity, item.path, "list", f"another item has the id {item.id!r}")
+
+
+def _origin(item: Item) -> str:
+    """What is the same only where the bytes of two items are."""
+    if isinstance(item, SliceItem):
+        return f"{item.archive}:{item.offset}"
+    if isinstance(item, BytesItem):
+        import google_crc32c
+
+        return f"{len(item.data)}:{google_crc32c.value(item.data)}"
+    return item.path
