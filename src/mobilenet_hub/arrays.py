@@ -12,6 +12,10 @@ from mobilenet_hub.errors import InputError, InputTypeError
 # Float images are in [0,1]. Augmented ones may leave that range a little, normalised ones reach
 # about ±3; values above this are 0-255 pixels that were not divided.
 PLAINLY_NOT_UNIT_RANGE = 8.0
+NOT_UNIT_RANGE = (
+    "float images must be in [0,1]: divide by 255 (images = images / 255.0), or pass uint8 "
+    "(images = images.astype('uint8'))."
+)
 _HIGHEST_BITS = np.float32(PLAINLY_NOT_UNIT_RANGE).view(np.uint32)
 
 
@@ -125,6 +129,5 @@ def _refuse_values(images: NDArray[np.float32], first: int) -> None:
             )
         if (highest := image.max()) > PLAINLY_NOT_UNIT_RANGE:
             raise InputError(
-                "float images must be in [0,1]; divide by 255, or pass uint8. "
-                f"Received: values up to {highest:g} in image {index} of the batch"
+                f"{NOT_UNIT_RANGE} Received: values up to {highest:g} in image {index} of the batch"
             )

@@ -52,6 +52,9 @@ V2_BLOCKS = (
 V2_STEM, V2_LAST = 32, 1280
 
 Family = Literal["mobilenet_v1", "mobilenet_v2"]
+
+# TF-Slim's dropout on the pooled features, before the logits, in training.
+DROPOUT_RATES: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
 Kind = Literal["conv", "depthwise", "logits"]
 
 

@@ -13,12 +13,9 @@ import numpy as np
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.keras.canonical import as_float32, assign_weights, to_weights, variables_by_name
 from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, unset
-from mobilenet_hub.networks import WEIGHT_DECAY, Family, Network
+from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
 from mobilenet_hub.signatures import checked_momentum
 from mobilenet_hub.weights.canonical import Weights
-
-# TF-Slim's dropout on the pooled features, before the logits, in training.
-_DROPOUT: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
 
 
 class NetworkLayer(keras.layers.Layer):
@@ -68,8 +65,14 @@ class NetworkLayer(keras.layers.Layer):
             data_format, name="global_pool", dtype=dtype
         )
         self.head: list[keras.layers.Layer] = []
+<<<<<<< HEAD
         if info.task == "classification":
-            dropout = keras.layers.Dropout(_DROPOUT[network.family], name="dropout", dtype=dtype)
+            dropout = keras.layers.Dropout(DROPOUT_RATES[network.family], name="dropout", dtype=dtype)
+=======
+        if logits:
+            rate = DROPOUT_RATES[network.family]
+            dropout = keras.layers.Dropout(rate, name="dropout", dtype=settings.dtype)
+>>>>>>> 17bbe27 (TensorFlow: a network as operations and variables named as TF-Slim's; hub.Module in graphs, hub.load as a tf.Module, KerasLayer for tf_keras)
             self.head = [dropout, Logits(network.logits, **common)]
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()
