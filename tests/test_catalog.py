@@ -142,3 +142,51 @@ def test_every_module_of_the_seed_pages_is_described_as_there(shared):
         momentum = re.search(r"defaults to ([\d.]+) for this module", page)
         assert momentum is None or float(momentum[1]) == record.batch_norm_momentum
         assert ("_with_bn_hparams" in page) <= record.configurable_momentum
+
+
+V2_130 = "google/imagenet/mobilenet_v2_130_224/classification"
+PREVIEW = "google/tf2-preview/mobilenet_v2/feature_vector"
+
+
+@pytest.mark.parametrize(
+    ("handle", "expected"),
+    [
+        ("https://hub.tensorflow.google.cn/{}/5", f"{V2_130}/5"),
+        ("https://tfhub.dev/{}/3?tf-hub-format=compressed", f"{V2_130}/3"),
+        ("https://storage.googleapis.com/tfhub-modules/{}/2.tar.gz", f"{V2_130}/2"),
+        ("https://storage.googleapis.com/tfhub-modules/{}/2.tar.gz?generation=1", f"{V2_130}/2"),
+        ("https://www.kaggle.com/models/google/mobilenet-v2/TensorFlow2/130-224-classification/2",
+         f"{V2_130}/5"),
+        ("kaggle.com/models/google/mobilenet-v2/TensorFlow2/130-224-classification/1",
+         f"{V2_130}/4"),
+        ("https://kaggle.com/models/google/mobilenet-v2/frameworks/TensorFlow2/variations/"
+         "130-224-classification/versions/2", f"{V2_130}/5"),
+        ("https://www.kaggle.com/models/google/mobilenet-v2/frameworks/tensorFlow2/variations/"
+         "130-224-classification?tfhub-redirect=true", f"{V2_130}/5"),
+        ("google/mobilenet-v2/tensorFlow2/130-224-classification/2", f"{V2_130}/5"),
+        ("google/mobilenet-v2/tensorFlow2/tf2-preview-feature-vector/4", f"{PREVIEW}/4"),
+        ("google/mobilenet-v2/tensorFlow2/tf2-preview-feature-vector/2", f"{PREVIEW}/2"),
+        ("google/mobilenet-v1/tensorFlow2/025-224-feature-vector/2",
+         "google/imagenet/mobilenet_v1_025_224/feature_vector/5"),
+    ],
+)  # fmt: skip
+def test_handles_of_every_place_the_modules_have_been_are_found(handle, expected):
+    assert find(handle.format(V2_130)).handle == expected
+
+
+@pytest.mark.parametrize(
+    ("handle", "candidates"),
+    [
+        ("google/mobilenet-v2/tensorFlow2/130-224-classification/3", (f"{V2_130}/4", f"{V2_130}/5")),
+        ("google/mobilenet-v2/tensorFlow2/tf2-preview-feature-vector/5",
+         tuple(f"{PREVIEW}/{version}" for version in (1, 2, 3, 4))),
+        ("google/mobilenet-v2/tensorFlow1/130-224-classification/1",
+         tuple(f"{V2_130}/{version}" for version in (1, 2, 3))),
+    ],
+)  # fmt: skip
+def test_a_version_of_kaggle_that_nobody_can_prove_is_refused_with_the_candidates(
+    handle, candidates
+):
+    with pytest.raises(UnknownHandleError, match="choose one") as caught:
+        find(handle)
+    assert caught.value.suggestions == candidates

@@ -212,27 +212,83 @@ def modules() -> Mapping[str, ModuleInfo]:
     return MappingProxyType({record.handle: record for record in _records()})
 
 
-_HANDLE_PREFIX = re.compile(r"(https?://)?(www\.)?tfhub\.dev/", re.IGNORECASE)
+_HANDLE_PREFIX = re.compile(
+    r"(https?://)?(www\.)?"
+    r"(tfhub\.dev|hub\.tensorflow\.google\.cn|storage\.googleapis\.com/tfhub-modules)/",
+    re.IGNORECASE,
+)
+# Kaggle Models, where tfhub.dev's modules went: with the words of its pages, or without.
+_KAGGLE_HANDLE = re.compile(
+    r"((https?://)?(www\.)?kaggle\.com/models/)?google/mobilenet-(?P<family>v[12])"
+    r"(/frameworks)?/tensorflow(?P<tensorflow>[12])(/variations)?/"
+    r"(?P<network>\d{3}-\d{2,3}|tf2-preview)-(?P<task>classification|feature-vector)"
+    r"((/versions)?/(?P<version>\d+))?",
+    re.IGNORECASE,
+)
+_KAGGLE_BEHIND = 3  # versions: its first TensorFlow 2 version of these is tfhub.dev's fourth
 
 
 def find(handle: str) -> ModuleInfo:
     """The record of a handle.
 
+    ```python
+    find("https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5")
+    find("kaggle.com/models/google/mobilenet-v2/TensorFlow2/100-224-feature-vector/2")  # the same
+    ```
+
     Args:
-        handle: `https://tfhub.dev/...`, the bare path, either without a version for the newest.
+        handle: `https://tfhub.dev/...`, its mirror or its archives, the page or the handle of
+            Kaggle Models, or the bare path; any without a version for the newest.
 
     Raises:
         UnknownHandleError: names the nearest valid handles.
     """
     if not isinstance(handle, str):
         raise UnknownHandleError(handle, reason="A handle is a string.")
-    path = _HANDLE_PREFIX.sub("", handle.strip(), count=1).partition("?")[0].strip("/")
+    given = re.split(r"[?#]", handle.strip(), maxsplit=1)[0].strip("/")
+    if (kaggle := _KAGGLE_HANDLE.fullmatch(given)) is not None:
+        return _find_on_kaggle(handle, kaggle)
+    path = _HANDLE_PREFIX.sub("", given, count=1).removesuffix(".tar.gz")
     if (record := modules().get(path)) is not None:
         return record
     versions = [r for name, r in modules().items() if name.rpartition("/")[0] == path]
     if versions:
         return max(versions, key=lambda record: record.version)
     raise UnknownHandleError(handle, _nearest(path), _reason(path))
+
+
+def _find_on_kaggle(handle: str, parts: re.Match[str]) -> ModuleInfo:
+    """The record of a Kaggle handle, whose versions count anew but for tf2-preview's.
+
+    Raises:
+        UnknownHandleError: a version that is not known to be one of tfhub.dev's.
+    """
+    task = parts["task"].lower().replace("-", "_")
+    preview = parts["network"].lower() == "tf2-preview"
+    family = f"mobilenet_{parts['family'].lower()}"
+    name = (
+        f"google/tf2-preview/{family}/{task}"
+        if preview
+        else f"google/imagenet/{family}_{parts['network'].replace('-', '_')}/{task}"
+    )
+    candidates = [record for key, record in modules().items() if key.rpartition("/")[0] == name]
+    if parts["tensorflow"] == "2":
+        candidates = [r for r in candidates if r.module_format == "saved_model_2"]
+        if candidates and parts["version"] is None:
+            return candidates[-1]
+        wanted = int(parts["version"] or 0) + (0 if preview else _KAGGLE_BEHIND)
+        for record in candidates:
+            if record.version == wanted:
+                return record
+    else:
+        candidates = [record for record in candidates if record.module_format == "hub"]
+    raise UnknownHandleError(
+        handle,
+        [record.handle for record in candidates] or _nearest(name),
+        "Which version of tfhub.dev this one of Kaggle's is, is not known: choose one."
+        if candidates
+        else "",
+    )
 
 
 def _nearest(path: str) -> list[str]:
