@@ -14,7 +14,7 @@ FLOORS = [
     {"networks", "catalog", "errors", "labels", "files", "tar", "settings", "arrays", "web"},
     {"weights", "images", "runtime"},
     {"graph", "signatures"},
-    {"inference", "keras"},
+    {"inference", "keras", "tensorflow"},
     {"module"},
     {"pipeline"},
     {"search", "ray", "conversion"},
@@ -24,10 +24,14 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {
     "fsspec", "google_crc32c", "h5py", "jax", "kagglehub", "keras", "onnx", "onnxruntime",
     "openvino", "pandas", "pyarrow", "ray", "requests", "rich", "safetensors", "tensorflow",
-    "torch", "usearch",
+    "tf_keras", "torch", "usearch",
 }  # fmt: skip
 # Rooms whose very purpose is one of these, reached only through a function of somebody else.
-MAY_IMPORT_HEAVY = {"keras": {"keras", "tensorflow", "torch", "jax"}, "ray": {"ray"}}
+MAY_IMPORT_HEAVY = {
+    "keras": {"keras", "tensorflow", "torch", "jax"},
+    "ray": {"ray"},
+    "tensorflow": {"tensorflow", "tf_keras"},
+}
 
 
 def sources():

@@ -177,7 +177,8 @@ def test_handles_of_every_place_the_modules_have_been_are_found(handle, expected
 @pytest.mark.parametrize(
     ("handle", "candidates"),
     [
-        ("google/mobilenet-v2/tensorFlow2/130-224-classification/3", (f"{V2_130}/4", f"{V2_130}/5")),
+        ("google/mobilenet-v2/tensorFlow2/130-224-classification/3",
+         (f"{V2_130}/4", f"{V2_130}/5")),
         ("google/mobilenet-v2/tensorFlow2/tf2-preview-feature-vector/5",
          tuple(f"{PREVIEW}/{version}" for version in (1, 2, 3, 4))),
         ("google/mobilenet-v2/tensorFlow1/130-224-classification/1",

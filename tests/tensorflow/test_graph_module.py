@@ -268,7 +268,9 @@ def test_export_writes_a_module_in_the_hub_format(tmp_path):
     folder = tmp_path / "mobilenet_v2_035_224"
     with tf1_session() as session:
         module = GraphModule(f"{V2}/feature_vector/3", trainable=True)
-        first = v1.assign_add(module.variable_map["MobilenetV2/Conv/weights"], tf.ones((3, 3, 3, 16)))
+        first = v1.assign_add(
+            module.variable_map["MobilenetV2/Conv/weights"], tf.ones((3, 3, 3, 16))
+        )
         features = module(X)
         initialized(session).run(first)
         expected = session.run(features)

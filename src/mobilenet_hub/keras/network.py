@@ -65,14 +65,9 @@ class NetworkLayer(keras.layers.Layer):
             data_format, name="global_pool", dtype=dtype
         )
         self.head: list[keras.layers.Layer] = []
-<<<<<<< HEAD
         if info.task == "classification":
-            dropout = keras.layers.Dropout(DROPOUT_RATES[network.family], name="dropout", dtype=dtype)
-=======
-        if logits:
             rate = DROPOUT_RATES[network.family]
-            dropout = keras.layers.Dropout(rate, name="dropout", dtype=settings.dtype)
->>>>>>> 17bbe27 (TensorFlow: a network as operations and variables named as TF-Slim's; hub.Module in graphs, hub.load as a tf.Module, KerasLayer for tf_keras)
+            dropout = keras.layers.Dropout(rate, name="dropout", dtype=dtype)
             self.head = [dropout, Logits(network.logits, **common)]
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()

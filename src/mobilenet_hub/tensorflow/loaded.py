@@ -45,6 +45,7 @@ class LoadedModule(tf.Module):
     """
 
     autograph_info__: Mapping[str, Any] = MappingProxyType({})  # AutoGraph: call it as it is
+    _saved: dict[str, Any]
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class LoadedModule(tf.Module):
             )
         )
         self._last = _only(weights, self._network.by_name.keys())
-        self._saved: dict[str, Any] | None = None
+        self.__dict__["_saved"] = {}  # past tf.Module's tracking
         self._traced = tf.function(self._compute, autograph=False, reduce_retracing=True)
 
     def __call__(
@@ -191,17 +192,15 @@ class LoadedModule(tf.Module):
         children.pop("_traced", None)
         if save_type != "savedmodel":
             return children
-        if self._saved is None:
+        if not self._saved:
             losses = [tf.function(loss) for loss in self.regularization_losses]
             for loss in losses:
                 loss.get_concrete_function()
             wrap = tf.__internal__.tracking.wrap
-            self.__dict__["_saved"] = {
-                "__call__": self._saved_call(),
-                "variables": wrap(self.variables),
-                "trainable_variables": wrap(self.trainable_variables),
-                "regularization_losses": wrap(losses),
-            }
+            self._saved["__call__"] = self._saved_call()
+            self._saved["variables"] = wrap(self.variables)
+            self._saved["trainable_variables"] = wrap(self.trainable_variables)
+            self._saved["regularization_losses"] = wrap(losses)
         return children | self._saved
 
     def _saved_call(self) -> Any:
