@@ -53,7 +53,7 @@ def _walk(weights, images, stop):
             for n in ("gamma", "beta", "moving_mean", "moving_variance")
         )
         value = gamma * (value - mean) / np.sqrt(variance + BATCH_NORM_EPSILON) + beta
-        if layer.relu6:
+        if layer.activation == "relu6":
             value = np.clip(value, 0, 6)
         if layer.residual:
             value = value + outputs[layer.residual]

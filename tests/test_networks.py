@@ -82,12 +82,12 @@ def test_v2_has_residuals_exactly_where_stride_is_1_and_depth_is_kept():
     with_residual = [layer.scope.split("/")[1] for layer in net.layers if layer.residual]
     blocks = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)
     assert with_residual == [f"expanded_conv_{block}" for block in blocks]
-    assert not any(layer.relu6 for layer in net.layers if layer.residual)
+    assert not any(layer.activation for layer in net.layers if layer.residual)
 
 
 def test_v1_has_no_residual_and_relu6_everywhere():
     net = network("mobilenet_v1", 0.25)
-    assert all(layer.relu6 and layer.residual is None for layer in net.convolutions)
+    assert all(layer.activation == "relu6" and layer.residual is None for layer in net.convolutions)
 
 
 def test_channels_of_035_follow_slims_rounding():

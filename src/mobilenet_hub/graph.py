@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import OutputError
-from mobilenet_hub.networks import BATCH_NORM_EPSILON, Layer
+from mobilenet_hub.networks import BATCH_NORM_EPSILON, Activation, Layer
 from mobilenet_hub.weights.canonical import Tensors, Weights
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ OPSET = 17
 IR_VERSION = 8
 INPUT = "images"
 DEFAULT_OUTPUT = "default"
+_CLIPS: dict[Activation, tuple[int, int]] = {"relu6": (0, 6)}  # activations that are bounds
 
 
 def build_graph(
@@ -126,7 +127,7 @@ class _Builder:
         self._node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
 
     def add_convolution(self, layer: Layer, value: str) -> str:
-        """One layer: convolution with folded batch norm, ReLU6, residual."""
+        """One layer: convolution with folded batch norm, activation, residual."""
         kernel, bias = fold_batch_norm(layer, self.weights.tensors)
         depthwise = layer.kind == "depthwise"
         # HWIO to OIHW; HWI1 to I1HW.
@@ -141,9 +142,9 @@ class _Builder:
             kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2,
             group=layer.in_channels if depthwise else 1, auto_pad="SAME_UPPER",
         )  # fmt: skip
-        if layer.relu6:
-            bounds = [self._constant("zero", np.float32(0)), self._constant("six", np.float32(6))]
-            value = self._node("Clip", [value, *bounds], f"{layer.scope}/relu6")
+        if layer.activation is not None:
+            bounds = [self._constant(f"bound_{b}", np.float32(b)) for b in _CLIPS[layer.activation]]
+            value = self._node("Clip", [value, *bounds], f"{layer.scope}/activation")
         if layer.residual is not None:
             residual = self._final_value(layer.residual)
             value = self._node("Add", [value, residual], f"{layer.scope}/add")
@@ -180,10 +181,12 @@ class _Builder:
         return helper.make_tensor_value_info(name, 1, ["batch", None, None, layer.out_channels])
 
     def _final_value(self, scope: str) -> str:
-        """Name of a layer's value after its ReLU6 and residual."""
+        """Name of a layer's value after its activation and residual."""
         names = {output for node in self.nodes for output in node.output}
         return next(
-            name for suffix in ("add", "relu6", "conv") if (name := f"{scope}/{suffix}") in names
+            name
+            for suffix in ("add", "activation", "conv")
+            if (name := f"{scope}/{suffix}") in names
         )
 
     def _node(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:

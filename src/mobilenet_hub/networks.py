@@ -56,11 +56,12 @@ Family = Literal["mobilenet_v1", "mobilenet_v2"]
 # TF-Slim's dropout on the pooled features, before the logits, in training.
 DROPOUT_RATES: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
 Kind = Literal["conv", "depthwise", "logits"]
+Activation = Literal["relu6"]  # whose mathematics are in `graph` and in `keras.ops`
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution with what follows it: batch norm (or, for logits, a bias), ReLU6, residual.
+    """One convolution and what follows: batch norm (for logits, a bias), activation, residual.
 
     Attributes:
         scope: TF-Slim variable scope, for example `MobilenetV2/expanded_conv_3/depthwise`.
@@ -68,7 +69,7 @@ class Layer:
             features: no batch norm, no activation).
         kernel, stride: of the square window; padding is SAME, computed from the actual input size.
         in_channels, out_channels: equal for `depthwise`.
-        relu6: whether ReLU6 follows the batch norm (V2's projections are linear).
+        activation: what follows the batch norm; None: nothing (V2's projections are linear).
         residual: scope of the layer whose output is added to this one's, with nothing after.
         endpoints: TF-Slim endpoint names of the final value (after the addition), without the
             `MobilenetV1/` or `MobilenetV2/` prefix of the modules.
@@ -80,7 +81,7 @@ class Layer:
     stride: int
     in_channels: int
     out_channels: int
-    relu6: bool
+    activation: Activation | None
     residual: str | None
     endpoints: tuple[str, ...]
 
@@ -220,7 +221,7 @@ def network(family: Family, depth_multiplier: float, num_classes: int = NUM_CLAS
     scope = layers[0].scope.split("/")[0]
     logits = Layer(
         f"{scope}/Logits/Conv2d_1c_1x1", "logits", 1, 1, layers[-1].out_channels, num_classes,
-        relu6=False, residual=None, endpoints=(),
+        activation=None, residual=None, endpoints=(),
     )  # fmt: skip
     return Network(family, depth_multiplier, (*layers, logits))
 
@@ -243,7 +244,7 @@ def _conv(
     kind: Kind = "depthwise" if name.endswith("depthwise") else "conv"
     return Layer(
         f"{root}/{name}", kind, kernel, stride, in_channels, out_channels,
-        relu6=True, residual=None, endpoints=(name,),
+        activation="relu6", residual=None, endpoints=(name,),
     )  # fmt: skip
 
 
@@ -258,7 +259,7 @@ def _v2_layers(multiplier: float) -> Iterator[Layer]:
     channels = _divisible(V2_STEM * multiplier)
     yield Layer(
         "MobilenetV2/Conv", "conv", 3, 2, 3, channels,
-        relu6=True, residual=None, endpoints=("layer_1",),
+        activation="relu6", residual=None, endpoints=("layer_1",),
     )  # fmt: skip
     previous, block = "MobilenetV2/Conv", 0
     for expansion, base, repeats, first_stride in V2_BLOCKS:
@@ -277,7 +278,7 @@ def _v2_layers(multiplier: float) -> Iterator[Layer]:
     last = _divisible(V2_LAST * multiplier) if multiplier > 1 else V2_LAST
     yield Layer(
         "MobilenetV2/Conv_1", "conv", 1, 1, channels, last,
-        relu6=True, residual=None, endpoints=(f"layer_{block + 2}",),
+        activation="relu6", residual=None, endpoints=(f"layer_{block + 2}",),
     )  # fmt: skip
 
 
@@ -296,14 +297,14 @@ def _inverted_residual(
         inner = _divisible(channels * expansion)
         yield Layer(
             f"{scope}/expand", "conv", 1, 1, channels, inner,
-            relu6=True, residual=None, endpoints=(f"{endpoint}/expansion_output",),
+            activation="relu6", residual=None, endpoints=(f"{endpoint}/expansion_output",),
         )  # fmt: skip
     yield Layer(
         f"{scope}/depthwise", "depthwise", 3, stride, inner, inner,
-        relu6=True, residual=None, endpoints=(f"{endpoint}/depthwise_output",),
+        activation="relu6", residual=None, endpoints=(f"{endpoint}/depthwise_output",),
     )  # fmt: skip
     residual = previous if stride == 1 and channels == out_channels else None
     yield Layer(
         f"{scope}/project", "conv", 1, 1, inner, out_channels,
-        relu6=False, residual=residual, endpoints=(endpoint, f"{endpoint}/output"),
+        activation=None, residual=residual, endpoints=(endpoint, f"{endpoint}/output"),
     )  # fmt: skip

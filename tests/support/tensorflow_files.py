@@ -267,7 +267,7 @@ def frozen_network(
     for layer in network.convolutions:
         scope, value = convolution(layer, value)
         value = normalise(layer, scope, value)
-        if layer.relu6:
+        if layer.activation:
             value = add(f"{scope}/Relu6", "Relu6", [value])
         if layer.residual:
             value = add(f"{scope}/sum", "Add", [value, outputs[layer.residual]])
@@ -376,7 +376,7 @@ def tflite_network(
             index = operator(6, [index], Table())
         code, activation = (4, 4) if depthwise else (3, 3)
         options = Table(
-            {0: 0, 1: layer.stride, 2: layer.stride, activation: 3 if layer.relu6 else 0}
+            {0: 0, 1: layer.stride, 2: layer.stride, activation: 3 if layer.activation else 0}
         )
         return operator(code, [value, index, tensor(bias)], options)
 

@@ -173,8 +173,8 @@ class Convolution(_NetworkLayer):
         x = self.batch_norm(
             x, training=training, momentum=momentum, update_averages=update_averages
         )
-        if self.layer.relu6:
-            x = keras.ops.relu6(x)
+        if self.layer.activation is not None:
+            x = getattr(keras.ops, self.layer.activation)(x)
         return x if residual is None else x + residual
 
     def compute_output_spec(

@@ -239,8 +239,13 @@ def changed(net, scope, **changes):
         ),
         (V2, "conv_5/project", {"residual": "MobilenetV2/Conv"}, "added after .*conv_5/project"),
         (V2, "conv_6/project", {"residual": "MobilenetV2/Conv"}, "nothing added after"),
-        (V2, "conv_6/project", {"relu6": True}, r"no activation after .*conv_6/project"),
-        (V2, "conv_5/expand", {"relu6": False}, "ReLU6 after MobilenetV2/expanded_conv_5/expand"),
+        (V2, "conv_6/project", {"activation": "relu6"}, r"no activation after .*conv_6/project"),
+        (
+            V2,
+            "conv_5/expand",
+            {"activation": None},
+            "relu6 after .*conv_5/expand",
+        ),
         (V1, "Conv2d_4_depthwise", {"stride": 1}, "stride .* for MobilenetV1/Conv2d_4_depthwise"),
     ],
 )

@@ -219,7 +219,7 @@ def forward(tf, net, tensors, images, *, fused=True):
             value = tf.nn.batch_normalization(
                 value, mean, variance, beta, gamma, BATCH_NORM_EPSILON
             )
-        if layer.relu6:
+        if layer.activation:
             value = tf.nn.relu6(value)
         if layer.residual:
             value = value + outputs[layer.residual]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mobilenet_hub.networks import BATCH_NORM_EPSILON, Family, Layer, network
+from mobilenet_hub.networks import BATCH_NORM_EPSILON, Activation, Family, Layer, network
 from mobilenet_hub.weights.readers.base import Array, Reading, finished, folded_batch_norm
 from mobilenet_hub.weights.readers.tensorflow.dataflow import Dataflow, Node
 
@@ -36,7 +36,7 @@ class _Convolution:
         node, kernel: the operation; HWIO or HWI1.
         statistics: of batch norm, by name.
         folded: whether those only stand for a bias (and a scale).
-        relu6: whether ReLU6 follows.
+        activation: what follows that.
         residual: the value that is added.
         output: the value after all that.
     """
@@ -45,7 +45,7 @@ class _Convolution:
     kernel: Array
     statistics: dict[str, Array] = field(default_factory=dict)
     folded: bool = False
-    relu6: bool = False
+    activation: Activation | None = None
     residual: str | None = None
     output: str = ""
 
@@ -107,7 +107,7 @@ def _next_convolution(
         raise graph.refusal("one chain of convolutions", f"{names} after {len(found)} others")
     convolution = _Convolution(nodes[0], graph.kernel(nodes[0]), output=nodes[0].output)
     earlier = {other.output for other in found}
-    while not convolution.relu6 and convolution.residual is None:
+    while convolution.activation is None and convolution.residual is None:
         following = _following(graph, convolution, earlier)
         if not following:
             break
@@ -149,7 +149,7 @@ def _take_in(graph: Dataflow, convolution: _Convolution, node: Node, other: str)
     elif node.kind == "mul":
         return _scale_and_shift(graph, convolution, node, other)
     elif node.kind == "relu6":
-        convolution.relu6 = True
+        convolution.activation = "relu6"
     elif convolution.statistics:
         convolution.residual = other
     else:
@@ -242,8 +242,8 @@ def _check(graph: Dataflow, layer: Layer, found: _Convolution) -> None:
         raise graph.refusal(f"kind, kernel and stride {expected} for {where}", received)
     if layer.kernel > 1 and not node.same_padding:
         raise graph.refusal(f"SAME padding for {where}", "VALID, as in a network of other padding")
-    if layer.relu6 != found.relu6:
-        activation = "ReLU6" if layer.relu6 else "no activation"
+    if layer.activation != found.activation:
+        activation = layer.activation or "no activation"
         raise graph.refusal(f"{activation} after {where}", graph.after(found.output))
     channels = kernel[2] if layer.kind == "depthwise" else kernel[3]
     for name, array in found.statistics.items():
