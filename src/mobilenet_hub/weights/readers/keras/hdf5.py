@@ -3,8 +3,8 @@
 Keras saves through h5py, which writes the oldest form of every structure: superblock 0, object
 headers 1, groups as a B-tree of symbol table nodes with names in a local heap, contiguous or
 chunked data (HDF5 File Format Specification 3.0, at https://support.hdfgroup.org/documentation/).
-These are read here and nothing else. The HDF5 library itself is not used: mutated files crash it,
-hang it, or make it take gigabytes (six of 5,000 did, with 2.0.0).
+These are read here and nothing else. The HDF5 library itself would be another compiled dependency,
+and offers no bound on the memory that a file makes it take.
 """
 
 from __future__ import annotations
