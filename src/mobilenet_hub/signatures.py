@@ -251,6 +251,14 @@ class BaseModule:
         return self.current_weights()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """What each logit is called: ImageNet's 1001 names, those that came along, or numbers.
+
+        Empty for a module that does not classify.
+        """
+        return self.current_weights().labels if self.info.task == "classification" else ()
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """How the bytes of an image file become what this module takes: of its own size."""
         return Preprocessing(self.info.image_size, self.info.image_size)

@@ -64,12 +64,22 @@ def list_command(
 
 
 def info_command(handle: options.Handle, as_json: options.Json = False) -> None:
-    """All there is to know of one module, and where its weights come from."""
-    from mobilenet_hub.catalog import find
-    from mobilenet_hub.weights.storage.store import is_here, load_weights
+    """All there is to know of one module, or of weights in a file, and where they come from."""
+    from mobilenet_hub.catalog import ModuleInfo
+    from mobilenet_hub.weights.readers import read_module
+    from mobilenet_hub.weights.storage.store import handle_or_path, is_here, load_weights
 
-    record = find(handle)
+    target = handle_or_path(handle)
+    weights = None
+    if not isinstance(target, ModuleInfo):
+        record, weights = read_module(target)
+    else:
+        record = target
+        if is_here(record):
+            weights = load_weights(record)
     facts = _facts(record)
+    if target is not record:  # what is published is of other weights
+        facts |= {"published": None, "path": str(target), "weights_here": True}
     facts |= {
         "url": record.url,
         "module_format": record.module_format,
@@ -80,8 +90,10 @@ def info_command(handle: options.Handle, as_json: options.Json = False) -> None:
         "checkpoint": record.checkpoint,
         "checkpoint_url": record.checkpoint_url,
     }
-    if is_here(record):
-        weights = load_weights(record)
+    if weights is not None:
+        if weights.has_logits:
+            facts["num_classes"] = len(weights.labels)
+            facts["classes"] = "ImageNet" if weights.is_imagenet else list(weights.labels)
         facts["weights"] = dict(weights.metadata)
         if weights.sha256 is not None:  # None where they are read as another program left them
             facts["weights"]["sha256"] = weights.sha256
@@ -105,6 +117,7 @@ def _facts(record: Any) -> dict[str, Any]:
         "image_size": size,
         "fixed_size": record.fixed_size,
         "num_features": record.num_features,
+        "num_classes": record.network.num_classes if logits else None,
         "multiply_adds": record.network.multiply_adds(size, size, logits=logits),
         "parameters": record.network.num_parameters(logits=logits),
         "published": asdict(record.published),
@@ -116,6 +129,7 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
     published = facts["published"]
     size = f"{facts['image_size']}×{facts['image_size']} px"
     momentum = f"{facts['batch_norm_momentum']:g}"
+    whole = "; {:g} M published for the whole network"
     rows = [
         ["URL", facts["url"]],
         ["network", f"{facts['family']}, depth multiplier {facts['depth_multiplier']:g}"],
@@ -123,15 +137,14 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
         ["output", _output(facts)],
         [
             "multiply-adds",
-            f"{facts['multiply_adds'] / 1e6:.1f} M computed for this module; "
-            f"{published['multiply_adds']:g} M published for the whole network",
+            f"{facts['multiply_adds'] / 1e6:.1f} M computed for this module"
+            + (whole.format(published["multiply_adds"]) if published else ""),
         ],
         [
             "parameters",
-            f"{facts['parameters']:,} computed for this module; "
-            f"{published['parameters']:g} M published for the whole network",
+            f"{facts['parameters']:,} computed for this module"
+            + (whole.format(published["parameters"]) if published else ""),
         ],
-        ["published accuracy", f"top-1 {published['top1']} %, top-5 {published['top5']} %"],
         ["format", f"{facts['module_format']} (version {facts['version']})"],
         [
             "batch norm momentum",
@@ -140,6 +153,9 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
         ["checkpoint", facts["checkpoint"]],
         ["checkpoint URL", facts["checkpoint_url"]],
     ]
+    if published:
+        accuracy = f"top-1 {published['top1']} %, top-5 {published['top5']} %"
+        rows.insert(6, ["published accuracy", accuracy])
     if "weights" not in facts:
         return [*rows, ["weights", "not on this machine"]]
     return [*rows, *([f"weights: {key}", str(value)] for key, value in facts["weights"].items())]
@@ -147,4 +163,9 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
 
 def _output(facts: dict[str, Any]) -> str:
     features = f"{facts['num_features']} features"
-    return f"1001 logits (and {features})" if facts["task"] == "classification" else features
+    if facts["task"] != "classification":
+        return features
+    classes = facts.get("classes", "ImageNet")
+    shown = "" if isinstance(classes, str) else f": {', '.join(classes[:5])}"
+    more = ", ..." if len(classes) > 5 and shown else ""
+    return f"{facts['num_classes']} logits{shown}{more} (and {features})"

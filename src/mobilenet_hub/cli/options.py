@@ -297,7 +297,10 @@ Here = Annotated[
     bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
 ]
 Handle = Annotated[
-    str, typer.Argument(help="A module's handle, with or without its version.", show_default=False)
+    str,
+    typer.Argument(
+        help="A module's handle, with or without its version; or a file.", show_default=False
+    ),
 ]
 Handles = Annotated[
     list[str] | None,
@@ -358,6 +361,10 @@ Calibrate = Annotated[
         help="Measure the statistics of folded batch norm on the photos in this folder, so that "
         "the network can be trained further.",
     ),
+]
+AnySize = Annotated[
+    bool,
+    typer.Option("--force", help="Accept --as even where the file names another image size."),
 ]
 To = Annotated[
     Literal["safetensors", "keras"],

@@ -107,12 +107,15 @@ def import_command(
     ema: options.Averages = None,
     calibrate: options.Calibrate = None,
     repin: options.Repin = False,
+    force: options.AnySize = False,
     as_json: options.Json = False,
 ) -> None:
     """Read weights in any format, and keep them in the cache as those of a module."""
     from mobilenet_hub.conversion.importing import import_file
 
-    result = import_file(file, handle=handle, use_ema=ema, photos=calibrate, repin=repin)
+    result = import_file(
+        file, handle=handle, use_ema=ema, photos=calibrate, repin=repin, any_size=force
+    )
     if result.calibration is not None:
         for path, reason in result.calibration.failures:
             print_note(f"skipped {path}: {reason}")
@@ -130,11 +133,12 @@ def convert_command(
     output: options.WeightsOutput = None,
     handle: options.As = None,
     ema: options.Averages = None,
+    force: options.AnySize = False,
 ) -> None:
     """Write weights in another format."""
     from mobilenet_hub.conversion.importing import convert_file
 
-    path, _ = convert_file(file, to, output=output, handle=handle, use_ema=ema)
+    path, _ = convert_file(file, to, output=output, handle=handle, use_ema=ema, any_size=force)
     print_line(path)
 
 

@@ -49,6 +49,7 @@ def import_file(
     use_ema: bool | None = None,
     photos: SourceLike | None = None,
     repin: bool = False,
+    any_size: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Read weights in any format and keep them in the cache as those of a module.
@@ -59,6 +60,7 @@ def import_file(
         use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
         photos: a folder of photos to calibrate a folded network on.
         repin: accept them even if the project's lock file pins others.
+        any_size: accept a handle of another image size than the file itself tells.
         progress: is called with the number of photos measured so far.
 
     Raises:
@@ -69,7 +71,7 @@ def import_file(
         PinError: the project's lock file pins others.
         CacheError: the cache cannot be written.
     """
-    module, weights = readers.read_module(path, handle=handle, use_ema=use_ema)
+    module, weights = readers.read_module(path, handle=handle, use_ema=use_ema, any_size=any_size)
     calibration = None
     if photos is not None:
         from mobilenet_hub.conversion.calibrate import calibrate
@@ -87,6 +89,7 @@ def convert_file(
     output: str | PathLike[str] | None = None,
     handle: str | None = None,
     use_ema: bool | None = None,
+    any_size: bool = False,
 ) -> tuple[Path, Weights]:
     """Write weights in another format.
 
@@ -98,6 +101,7 @@ def convert_file(
             folder.
         handle: the module they are the weights of, where the file does not say.
         use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
+        any_size: accept a handle of another image size than the file itself tells.
 
     Returns:
         Where they were written, and the weights.
@@ -115,7 +119,7 @@ def convert_file(
     if isinstance(target, ModuleInfo):
         weights, stem = store.load_weights(target), target.checkpoint_key
     else:
-        weights = readers.read(target, handle=handle, use_ema=use_ema)
+        weights = readers.read(target, handle=handle, use_ema=use_ema, any_size=any_size)
         stem = _stem(target)
     path = Path(output) if output is not None else Path(f"{stem}.{to}")
     if isinstance(target, Path) and path.exists() and target.exists() and path.samefile(target):

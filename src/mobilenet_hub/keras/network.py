@@ -209,7 +209,7 @@ def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
     """Of the weights once they are trained."""
     if origin is None:
         return {"handle": info.handle, "source": "a Keras file, read and perhaps trained further"}
-    carried = {key: origin.metadata[key] for key in ("license",) if key in origin.metadata}
+    carried = {key: origin.metadata[key] for key in ("labels", "license") if key in origin.metadata}
     began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
     source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
     return {"handle": info.handle, "source": source, **carried, **began}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Unpack
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE, EMBED_MODULE
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import in_inference
-from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure, Label
@@ -67,7 +66,7 @@ def embed(
     settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
-    return embeddings(process_all(processor, opened.items(), threads=threads))
+    return embeddings(process_all(processor, opened.items(), threads=threads), loaded.labels)
 
 
 def classify(
@@ -89,7 +88,7 @@ def classify(
     Args:
         source: see `embed`.
         module: a module of task `classification`, or its handle.
-        top_k: how many classes.
+        top_k: how many classes; all, if the module has fewer.
         threads: how many images to read and decode at once.
         options: how to read sources.
         **preprocessing: `crop`, `resample`, `size` (height and width to resize to) and `max_pixels`
@@ -104,17 +103,19 @@ def classify(
     if top_k < 1:
         raise InputError(f"top_k must be at least 1. Received: {top_k}")
     loaded = in_inference(module)
-    settings = settings_for(loaded, preprocessing, features=False, labels=top_k)
+    labels = min(top_k, len(loaded.labels) or 1)  # of none, settings_for says so
+    settings = settings_for(loaded, preprocessing, features=False, labels=labels)
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
-    return _classifications(process_all(processor, opened.items(), threads=threads))
+    stream = process_all(processor, opened.items(), threads=threads)
+    return _classifications(stream, loaded.labels)
 
 
-def embeddings(stream: ResultStream) -> Iterator[Embedding | Failure]:
-    """Results as records."""
+def embeddings(stream: ResultStream, names: Sequence[str] = ()) -> Iterator[Embedding | Failure]:
+    """Results as records; the labels in them, if any, have these names."""
     with closing(stream):
         for results in stream:
-            rows = iter(zip(results.features, _labels(results), strict=True))
+            rows = iter(zip(results.features, _labels(results, names), strict=True))
             for outcome in results.outcomes:
                 if outcome.failed:
                     yield _failure(outcome)
@@ -122,10 +123,12 @@ def embeddings(stream: ResultStream) -> Iterator[Embedding | Failure]:
                     yield Embedding(outcome.id, outcome.path, *next(rows))
 
 
-def _classifications(stream: ResultStream) -> Iterator[Classification | Failure]:
+def _classifications(
+    stream: ResultStream, names: Sequence[str]
+) -> Iterator[Classification | Failure]:
     with closing(stream):
         for results in stream:
-            labels = iter(_labels(results))
+            labels = iter(_labels(results, names))
             for outcome in results.outcomes:
                 if outcome.failed:
                     yield _failure(outcome)
@@ -138,9 +141,8 @@ def _failure(outcome: Outcome) -> Failure:
     return Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
 
 
-def _labels(results: Results) -> list[tuple[Label, ...]]:
+def _labels(results: Results, names: Sequence[str]) -> list[tuple[Label, ...]]:
     """The labels of each row, in words; empty where none were asked for."""
-    names = imagenet_labels()
     if results.label_indices.size == 0:
         return [() for _ in results.rows]
     return [

@@ -197,4 +197,4 @@ def _layout(module: InferenceModule, settings: Settings) -> Layout:
         **settings.to_dict(),
         "library_version": __version__,
     }
-    return Layout(module.weights.network.num_features, settings, metadata)
+    return Layout(module.weights.network.num_features, settings, metadata, module.labels)

@@ -17,7 +17,6 @@ from mobilenet_hub.errors import ImageError, InputError, ItemError
 from mobilenet_hub.images import Preprocessing, upright_size
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sessions import (
@@ -60,14 +59,15 @@ def settings_for(
         )
     chosen = replace(own, height=size[0], width=size[1], **changes)
     settings = Settings(chosen, module.compute, **wanted)
-    classes = len(imagenet_labels())
-    if not 0 <= settings.labels <= classes:
-        raise InputError(f"labels must be from 0 to {classes}. Received: {settings.labels}")
     if settings.labels and info.task != "classification":
         raise InputError(
             "labels need a module that classifies, e.g. "
             f"{find('google/imagenet/mobilenet_v2_140_224/classification').handle}. "
             f"Received: {info.handle}"
+        )
+    if not 0 <= settings.labels <= len(module.labels):
+        raise InputError(
+            f"labels must be from 0 to {len(module.labels)}. Received: {settings.labels}"
         )
     return settings
 

@@ -7,11 +7,15 @@ it is defined here, in one place, so that it can never be predicted and takes no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import NUM_CLASSES
+
+Array = NDArray[np.float32]
 
 # Features are means of ReLU6 outputs, so they lie in [0,6]; with them a logit cannot fall below
 # `lower_bounds`, which for Keras' published networks is above -700. exp of the difference is 0.
@@ -36,6 +40,30 @@ def lower_bounds(kernel: NDArray[np.float32], biases: NDArray[np.float32]) -> ND
     """
     negative = np.minimum(kernel, 0).sum(axis=(0, 1, 2), dtype=np.float64)
     return np.asarray(biases.astype(np.float64) + MAX_FEATURE * negative)
+
+
+def with_1001_classes(
+    tensors: Mapping[str, Array], where: str
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The logits of a network of 1000 classes with their background class; others as they are.
+
+    Args:
+        tensors: by their TF-Slim names.
+        where: the file, for the error message.
+
+    Returns:
+        All tensors, and what was done to the logits, in sentences.
+
+    Raises:
+        WeightsError: as `with_background`.
+    """
+    names = [name for name in tensors if "/Logits/" in name]
+    biases = next((name for name in names if name.endswith("/biases")), "")
+    kernel = next((name for name in names if name.endswith("/weights")), "")
+    if not (kernel and biases) or tensors[biases].shape != (NUM_CLASSES - 1,):
+        return dict(tensors), ()
+    both = with_background(tensors[kernel], tensors[biases], where)
+    return {**tensors, kernel: both[0], biases: both[1]}, (NOTE,)
 
 
 def with_background(

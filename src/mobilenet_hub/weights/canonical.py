@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import TensorMismatchError, WeightsError
 from mobilenet_hub.files import write_atomically
+from mobilenet_hub.labels import class_names, imagenet_labels
 from mobilenet_hub.networks import NUM_CLASSES, Family, Network, network
 from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
@@ -37,12 +38,14 @@ class Weights:
         network: what they are the weights of.
         tensors: canonical name to float32 array (HWIO kernels, HWI1 for depthwise ones); read-only.
         metadata: provenance, all strings: `handle`, `source`, `source_sha256`,
-            `converter_version`, `license`, and whatever else there is to say.
+            `converter_version`, `license`, and whatever else there is to say; `labels`, a JSON list
+            of names, where the classes are not ImageNet's.
         sha256: of the safetensors file they were loaded from; None before they are written.
 
     Raises:
         TensorMismatchError: lists all missing, extra and misshapen tensors.
-        WeightsError: for values that are not finite, or negative variances.
+        WeightsError: for values that are not finite, negative variances, or labels that are not as
+            many as the classes.
     """
 
     network: Network
@@ -55,6 +58,13 @@ class Weights:
         ordered = {name: _read_only(self.tensors[name]) for name in self._expected()}
         object.__setattr__(self, "tensors", MappingProxyType(ordered))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        try:
+            self.labels  # noqa: B018, they must fit
+        except (ValueError, RecursionError) as error:
+            where = self.metadata.get("source", "these weights")
+            raise WeightsError(
+                f"{where}: the labels in its metadata do not fit: {error}"
+            ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by parts: a read-only mapping cannot be."""
@@ -65,6 +75,19 @@ class Weights:
     def has_logits(self) -> bool:
         """Whether the classification layer is included."""
         return f"{self.network.logits.scope}/weights" in self.tensors
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each logit is called: as the metadata has it, else ImageNet's 1001, else numbers.
+
+        Empty where the classification layer is not included.
+        """
+        return class_names(self.network.num_classes, self.metadata) if self.has_logits else ()
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether the logits, if there are any, are those of ImageNet's 1001 classes."""
+        return not self.has_logits or self.labels == imagenet_labels()
 
     def with_metadata(self, **more: str) -> Weights:
         """The same tensors, which were checked already, with more said of them."""

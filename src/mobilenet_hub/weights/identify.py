@@ -7,6 +7,7 @@ or a name such as `mobilenet_v2_1.0_224.tgz`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -50,14 +51,16 @@ def identify_module(
     handle: str | None = None,
     names: Iterable[str] = (),
     image_size: int | None = None,
+    any_size: bool = False,
 ) -> ModuleInfo:
     """The module that weights are of.
 
     Args:
         weights: whose metadata may name a handle.
-        handle: what somebody says they are; decides, if the network agrees.
+        handle: what somebody says they are; decides, if the network agrees, and the image size.
         names: of the file, its folder, the model in it: may hold a multiplier and a size.
         image_size: in pixels, where the file tells it.
+        any_size: whether the handle's image size may be another than the file tells.
 
     Returns:
         The module of that handle; else the newest one of the checkpoint, a classifier if the
@@ -65,10 +68,12 @@ def identify_module(
 
     Raises:
         UnknownHandleError: the handle names no module.
-        WeightsError: the handle names another network.
+        WeightsError: the handle names another network, or another size than the file itself.
         AmbiguousModuleError: nothing says which size they were trained for; names the candidates.
     """
-    possible = possible_modules(weights, handle=handle, names=names, image_size=image_size)
+    possible = possible_modules(
+        weights, handle=handle, names=names, image_size=image_size, any_size=any_size
+    )
     if len(possible) > 1:
         where = weights.metadata.get("source", "this file")
         raise AmbiguousModuleError(where, [record.handle for record in possible])
@@ -81,30 +86,54 @@ def possible_modules(
     handle: str | None = None,
     names: Iterable[str] = (),
     image_size: int | None = None,
+    any_size: bool = False,
 ) -> list[ModuleInfo]:
     """The modules that weights may be of: one, or several that differ in image size only.
 
     Args and raises: as `identify_module`, which wants one.
     """
-    handle = handle or weights.metadata.get("handle")
-    if handle:
-        record = find(handle)
-        check_network(record, weights)
-        return [record]
+    where = weights.metadata.get("source", "this file")
     possible = candidates(weights.network, classification=weights.has_logits)
-    if len(possible) > 1:
-        # Names say what it was trained for; its input, at least what it is used for.
-        for sizes in (_named_sizes(names, weights.network), {image_size}):
-            narrowed = [record for record in possible if record.image_size in sizes]
-            if len(narrowed) == 1:
-                return narrowed
+    own = weights.metadata.get("handle")
+    sizes = {record.image_size for record in possible}
+    told = _told_size(known_handle(own or ""), sizes, names, weights.network, image_size)
+    if handle or own:
+        record = find(handle or own or "")
+        check_network(record, weights)
+        if told not in (None, record.image_size) and not any_size:
+            raise WeightsError(
+                f"{where} says itself that it is for images of {told}×{told} pixels, and "
+                f"{record.handle} takes {record.image_size}×{record.image_size}. If you mean it: "
+                f"`import --force`, or hub.Module(HANDLE, weights=FILE). Received: "
+                f"{record.handle!r}"
+            )
+        return [record]
     if not possible:
         raise WeightsError(
-            f"{weights.metadata.get('source', 'this file')} holds a network that no module of the "
-            f"catalogue has. Received: "
+            f"{where} holds a network that no module of the catalogue has. Received: "
             f"{weights.network.family} with depth multiplier {weights.network.depth_multiplier}"
         )
-    return possible
+    return [record for record in possible if record.image_size == told] or possible
+
+
+def _told_size(
+    own: ModuleInfo | None,
+    sizes: set[int],
+    names: Iterable[str],
+    network: Network,
+    image_size: int | None,
+) -> int | None:
+    """The image size that a file tells, of those there are; None if it tells none, or several.
+
+    Its metadata and its names say what it was trained for; its input, at least what it is used for.
+    """
+    if own is not None:
+        return own.image_size
+    named = _named_sizes(names, network) & sizes
+    for found in (named, {image_size} & sizes):
+        if len(found) == 1:
+            return found.pop()
+    return None
 
 
 def check_network(record: ModuleInfo, weights: Weights) -> None:
@@ -124,6 +153,21 @@ def check_network(record: ModuleInfo, weights: Weights) -> None:
         raise WeightsError(
             f"{where} ends at the feature vector: it serves {record.checkpoint_key}'s "
             f"feature_vector modules, not its classification ones. Received: {record.handle!r}"
+        )
+
+
+def check_classes(record: ModuleInfo, weights: Weights) -> None:
+    """Refuse classifiers of other classes than ImageNet's as those of a published module.
+
+    Raises:
+        WeightsError: for such weights.
+    """
+    if not weights.is_imagenet:
+        raise WeightsError(
+            f"{weights.metadata.get('source', 'this file')} classifies {len(weights.labels)} "
+            f"classes that are not the 1001 of {record.handle}, and is not kept in its place: use "
+            f"it by its path, hub.Module(FILE) or hub.Module(HANDLE, weights=FILE). "
+            f"Received: classes {', '.join(weights.labels[:5])}, ..."
         )
 
 
@@ -148,6 +192,18 @@ def _percent(multiplier: str) -> int:
     if "." in multiplier or "_" in multiplier:
         return round(float(multiplier.replace("_", ".")) * 100)
     return int(multiplier)
+
+
+def hashed_handle(name: str) -> ModuleInfo | None:
+    """The module whose folder `tensorflow_hub` calls this in its cache: the sha1 of its URL."""
+    if not re.fullmatch(r"[0-9a-f]{40}", name):
+        return None
+    return next((r for r in modules().values() if sha1_of(r.url) == name), None)
+
+
+def sha1_of(url: str) -> str:
+    """What `tensorflow_hub` calls the folder of a module in its cache."""
+    return hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
 
 
 def known_handle(text: str) -> ModuleInfo | None:

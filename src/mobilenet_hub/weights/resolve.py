@@ -113,5 +113,5 @@ def _given(info: ModuleInfo, weights: Weights | str | PathLike[str]) -> Weights:
     if isinstance(weights, str) and weights == "random":
         return random_weights(info.network, logits=info.task == "classification")
     if isinstance(weights, str | PathLike):
-        return read_module(weights, handle=info.handle)[1]
+        return read_module(weights, handle=info.handle, any_size=True)[1]
     raise TypeError(f"weights must be Weights, a path or 'random'. Received: {weights!r}")

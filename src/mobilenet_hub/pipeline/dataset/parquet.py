@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mobilenet_hub.files import atomic_file
-from mobilenet_hub.labels import imagenet_labels
 from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -30,11 +29,13 @@ class Layout:
         features: length of an embedding.
         settings: which columns there are, and the dtype of the embeddings.
         metadata: how the embeddings were made; goes into the schema as JSON.
+        labels: what the classes are called, by their index.
     """
 
     features: int
     settings: Settings
     metadata: Mapping[str, Any]
+    labels: Sequence[str] = ()
 
     def schema(self) -> Any:
         """The Arrow schema: `id`, `embedding`, and the columns asked for."""
@@ -66,7 +67,7 @@ class Layout:
         embedding = results.features.astype(self.settings.dtype, copy=False)
         columns = [pa.array([row.id for row in rows], pa.string()), _fixed(embedding)]
         if self.settings.labels:
-            names = np.asarray(imagenet_labels(), object)[results.label_indices]
+            names = np.asarray(self.labels, object)[results.label_indices]
             columns += [
                 pa.FixedSizeListArray.from_arrays(
                     pa.array(names.reshape(-1), pa.string()), self.settings.labels

@@ -126,7 +126,11 @@ _PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
 
 
 def read(
-    path: str | PathLike[str], *, handle: str | None = None, use_ema: bool | None = None
+    path: str | PathLike[str],
+    *,
+    handle: str | None = None,
+    use_ema: bool | None = None,
+    any_size: bool = False,
 ) -> Weights:
     """Read the weights in a file or folder of any known format.
 
@@ -136,6 +140,7 @@ def read(
         use_ema: whether exponential moving averages in a checkpoint are taken in place of the
             trained variables; None: for V2, not for V1. Files that hold only one of the two
             are refused if it is the other.
+        any_size: whether the handle's image size may be another than the file itself tells.
 
     Returns:
         The weights. Their metadata says where they come from: `source`, `source_sha256`,
@@ -144,15 +149,20 @@ def read(
 
     Raises:
         MissingWeightsError: there is nothing at that path.
-        WeightsError: a damaged file, a format that is not known, a pickle, no MobileNet.
+        WeightsError: a damaged file, a format that is not known, a pickle, no MobileNet; another
+            image size than the handle's.
         TensorMismatchError: lists all tensors that do not fit the network.
         UnknownHandleError: the handle names no module.
     """
-    return _identified(Path(path), handle, use_ema)[0]
+    return _identified(Path(path), handle, use_ema, any_size)[0]
 
 
 def read_module(
-    path: str | PathLike[str], *, handle: str | None = None, use_ema: bool | None = None
+    path: str | PathLike[str],
+    *,
+    handle: str | None = None,
+    use_ema: bool | None = None,
+    any_size: bool = False,
 ) -> tuple[ModuleInfo, Weights]:
     """Read weights that are to be those of one module, and say of which.
 
@@ -165,16 +175,17 @@ def read_module(
         AmbiguousModuleError: they fit several modules, and nothing says which is meant.
         MissingWeightsError, WeightsError, TensorMismatchError, UnknownHandleError: as `read`.
     """
-    weights, possible = _identified(Path(path), handle, use_ema)
+    weights, possible = _identified(Path(path), handle, use_ema, any_size)
     if len(possible) > 1:
         raise AmbiguousModuleError(str(path), [record.handle for record in possible])
     return possible[0], weights
 
 
 def _identified(
-    path: Path, handle: str | None, use_ema: bool | None
+    path: Path, handle: str | None, use_ema: bool | None, any_size: bool
 ) -> tuple[Weights, list[ModuleInfo]]:
     """The weights in a file and the modules they may be of, one unless nothing tells them apart."""
+    from mobilenet_hub.weights.background import with_1001_classes
     from mobilenet_hub.weights.canonical import from_tensors
     from mobilenet_hub.weights.identify import possible_modules
 
@@ -186,18 +197,24 @@ def _identified(
             f"{path} holds no {which}: leave the choice out (--ema, --no-ema). "
             f"Received: use_ema={use_ema}"
         )
+    tensors, notes = dict(reading.tensors), reading.notes
+    if "labels" not in reading.metadata:  # classes of their own need no background
+        tensors, added = with_1001_classes(tensors, str(path))
+        notes += added
     metadata = {
         "source": f"{path.name} ({reading.format})",
         "source_sha256": _digest(reading.files or (path,)),
         "converter_version": CONVERTER_VERSION,
         "batch_norm": "folded" if reading.folded else "unfolded",
         **({"moving_averages": "used"} if reading.moving_averages else {}),
-        **({"notes": " ".join(reading.notes)} if reading.notes else {}),
+        **({"notes": " ".join(notes)} if notes else {}),
         **reading.metadata,
     }
-    weights = from_tensors(reading.tensors, metadata=metadata, where=str(path))
+    weights = from_tensors(tensors, metadata=metadata, where=str(path))
     names = (*reading.names, *_names(path))
-    possible = possible_modules(weights, handle=handle, names=names, image_size=reading.image_size)
+    possible = possible_modules(
+        weights, handle=handle, names=names, image_size=reading.image_size, any_size=any_size
+    )
     if len(possible) == 1:
         weights = weights.with_metadata(handle=possible[0].handle)
     return weights, possible
@@ -216,8 +233,11 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def _names(path: Path) -> list[str]:
-    """Whatever may hold the name of a checkpoint: the path's last parts, TF-Hub's descriptor."""
+    """Whatever may hold the name of a checkpoint: parts of the path, what TF-Hub's cache says."""
+    from mobilenet_hub.weights.identify import hashed_handle
+
     names = list(path.absolute().parts[-4:])
+    names += [record.checkpoint_key for name in names if (record := hashed_handle(name))]
     descriptor = path.with_name(f"{path.name}.descriptor.txt")  # in TF-Hub's cache
     if descriptor.is_file():
         with descriptor.open("rb") as file:

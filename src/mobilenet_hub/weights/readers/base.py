@@ -8,7 +8,7 @@ whatever is wrong with them ends in a `WeightsError`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -79,6 +79,13 @@ def folded_batch_norm(bias: Array, scale: Array | None = None) -> dict[str, Arra
         "moving_mean": np.zeros_like(bias),
         "moving_variance": np.full_like(bias, FOLDED_VARIANCE),
     }
+
+
+def square(shape: Sequence[int]) -> int | None:
+    """The size of the images in a batch of fixed, square ones: `[batch, size, size, 3]`."""
+    if len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] > 0:
+        return int(shape[1])
+    return None
 
 
 def damaged(where: str, expected: str, received: object) -> WeightsError:

@@ -96,7 +96,7 @@ def read_hugging_face(
             f"{where}: expected only the tensors of transformers' MobileNetV{family}. "
             f"Received also: {', '.join(sorted(unknown)[:10])}"
         )
-    converted, notes = keras_names.with_1001_classes(converted, where)
+    converted, notes = keras_names.as_convolution(converted, where)
     size = (config or {}).get("image_size")
     return Reading(
         finished(converted),

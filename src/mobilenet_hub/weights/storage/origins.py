@@ -6,7 +6,6 @@ variables, and so do Hugging Face's conversions, for the few checkpoints that ex
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mobilenet_hub.catalog import ModuleInfo, modules
+from mobilenet_hub.weights.identify import sha1_of
 from mobilenet_hub.weights.storage.cache import TFHUB_CACHE_DIR_VARIABLE
 
 OFFLINE_VARIABLE = "MOBILENET_HUB_OFFLINE"
@@ -99,7 +99,6 @@ def local_origins(info: ModuleInfo) -> Iterator[Origin]:
     for record in sorted(records, key=lambda r: (r.task, -r.version)):
         if info.task == "classification" != record.task:
             continue
-        name = hashlib.sha1(record.url.encode(), usedforsecurity=False).hexdigest()
-        folder = Path(directory).expanduser() / name
+        folder = Path(directory).expanduser() / sha1_of(record.url)
         if (folder / "saved_model.pb").is_file():
             yield Origin("folder", str(folder))

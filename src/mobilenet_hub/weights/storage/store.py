@@ -27,6 +27,7 @@ from mobilenet_hub.errors import (
 )
 from mobilenet_hub.weights import readers
 from mobilenet_hub.weights.bundled import BUNDLED, WITHOUT_LOGITS, bundled_path, load_bundled
+from mobilenet_hub.weights.identify import check_classes
 from mobilenet_hub.weights.storage import origins
 from mobilenet_hub.weights.storage.cache import Cache, Record, no_space
 from mobilenet_hub.weights.storage.origins import Origin
@@ -151,6 +152,7 @@ def fetch(
         for origin in origins.remote_origins(info):
             try:
                 weights, sha256 = _from_origin(info, origin, cache, pins, progress)
+                check_classes(info, weights)
             except (PinError, CacheError):
                 raise
             except WeightsError as error:
@@ -175,11 +177,13 @@ def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False) -> Record:
         repin: accept them in place of those that the project's lock file pins.
 
     Raises:
+        WeightsError: they classify other classes than the module's.
         PinError: the project's lock file pins others.
         CacheError: the cache cannot be written.
     """
     key, cache = info.checkpoint_key, Cache()
     pins = Pins.find(cache, key, repin=repin)
+    check_classes(info, weights)
     pins.check_project(weights)
     with cache.lock(key):
         entry = cache.put(key, weights)
@@ -202,6 +206,7 @@ def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
             return weights, bundled_path(key)
     for origin in origins.local_origins(info):
         weights = readers.read(origin.address, handle=info.handle)
+        check_classes(info, weights)
         pins.check_project(weights)
         return weights, Path(origin.address)
     entry = _fetch_for(info)

@@ -71,8 +71,8 @@ def _read_h5(file: BinaryIO, where: str, what: str, config: str | bytes | None =
         config = root.text("model_config")
     datasets = dict(_datasets(root, where))
     tensors = _read_selected(datasets, _select(datasets, where), where)
-    slim, notes = keras_names.with_1001_classes(tensors, where)
-    image_size, names = _described(config)
+    slim, notes = keras_names.as_convolution(tensors, where)
+    image_size, names = described(_parsed(config))
     parts = {part for path in datasets for part in path.split("/")[:-1]}
     names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
     return Reading(finished(slim), what, notes=notes, image_size=image_size, names=names)
@@ -132,19 +132,25 @@ def _read_selected(
     return tensors
 
 
-def _described(config: str | bytes | None) -> tuple[int | None, tuple[str, ...]]:
+def _parsed(config: str | bytes | None) -> Any:
+    """A model's configuration; None for one that cannot be understood, which tells nothing."""
+    try:
+        return json.loads(config) if config and len(config) <= MAX_CONFIG_BYTES else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def described(config: Any) -> tuple[int | None, tuple[str, ...]]:
     """The image size that a model's configuration tells, and the names of the models in it.
 
-    They serve to tell modules apart whose weights have the same shapes; a configuration that cannot
-    be understood tells nothing.
+    They serve to tell modules apart whose weights have the same shapes.
+
+    Args:
+        config: as parsed from JSON.
     """
-    try:
-        loaded = json.loads(config) if config and len(config) <= MAX_CONFIG_BYTES else None
-    except (ValueError, RecursionError):
-        return None, ()
     sizes: set[int] = set()
     names: set[str] = set()
-    pending: list[Any] = [loaded]
+    pending: list[Any] = [config]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):

@@ -2,8 +2,7 @@
 
 Keras names layers, not scopes: a convolution, its batch norm and its activation are three layers
 (keras/applications/mobilenet.py and mobilenet_v2.py). Layouts are the same but for the logits,
-which V2 has as a dense layer. The 1000 classes get their background class back
-(`weights.background`).
+which V2 has as a dense layer.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.networks import NUM_CLASSES
-from mobilenet_hub.weights.background import NOTE, with_background
 
 _BLOCKS = 17  # of V2, expanded_conv (0) to expanded_conv_16
 _V1_PAIRS = 13
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
 _LOGITS_NAMES = {"weights": ("kernel", "0"), "biases": ("bias", "1")}
+
+# The convolutions whose outputs, averaged, are the features.
+_LAST = ("MobilenetV1/Conv2d_13_pointwise/weights", "MobilenetV2/Conv_1/weights")
 
 _OLD_V2_LOGITS = "Logits"  # before Keras 2.3
 
@@ -129,36 +129,26 @@ def _found(paths: Sequence[tuple[str, tuple[str, ...]]], where: str) -> dict[str
     return found
 
 
-def with_1001_classes(
+def as_convolution(
     tensors: Mapping[str, NDArray[np.float32]], where: str
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[str, ...]]:
-    """The logits as TF-Slim has them: a 1×1 convolution to 1001 classes.
+    """The logits as TF-Slim has them: a 1×1 convolution of the features, where Keras has a matrix.
 
-    A head of another number of classes is somebody's own, of no module: it is left out.
+    A head without both variables, or of other inputs than the features, is none of the network's
+    and is left out.
 
     Returns:
-        All tensors, and what was done to the logits, in sentences.
+        All tensors, and what was left out, in sentences.
     """
-    result = dict(tensors)
-    kernel_name = next(
-        (name for name in result if name.endswith("Logits/Conv2d_1c_1x1/weights")), ""
-    )
-    biases_name = next(
-        (name for name in result if name.endswith("Logits/Conv2d_1c_1x1/biases")), ""
-    )
-    if not (kernel_name and biases_name):
-        for name in (kernel_name, biases_name):
-            result.pop(name, None)
+    result = {name: array for name, array in tensors.items() if "/Logits/" not in name}
+    head = {name.rpartition("/")[2]: name for name in tensors if "/Logits/" in name}
+    if set(head) != {"weights", "biases"}:
         return result, ()
-    kernel, biases = result.pop(kernel_name), result.pop(biases_name)
+    kernel, biases = tensors[head["weights"]], tensors[head["biases"]]
     if kernel.ndim == 2:
         kernel = kernel[np.newaxis, np.newaxis]
-    if biases.shape == (NUM_CLASSES - 1,):
-        kernel, biases = with_background(kernel, biases, where)
-        notes: tuple[str, ...] = (NOTE,)
-    elif biases.shape == (NUM_CLASSES,):
-        notes = ()
-    else:
-        notes = (f"Its head of {biases.size} classes is not ImageNet's and was left out.",)
-        return result, notes
-    return {**result, kernel_name: kernel, biases_name: biases}, notes
+    last = next((result[name] for name in _LAST if name in result), None)
+    if last is not None and kernel.shape[2:3] != last.shape[-1:]:
+        note = f"A head of {biases.size} outputs that does not take the features was left out."
+        return result, (note,)
+    return {**result, head["weights"]: kernel, head["biases"]: biases}, ()

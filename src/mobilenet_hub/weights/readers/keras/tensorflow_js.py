@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
 from mobilenet_hub.weights.readers.base import Array, Reading, damaged, finished, read_file
 from mobilenet_hub.weights.readers.keras import names as keras_names
+from mobilenet_hub.weights.readers.keras.files import described
 from mobilenet_hub.weights.readers.tensorflow import slim_names
 
 MAX_JSON_BYTES = 4 << 20
@@ -40,7 +42,8 @@ def read_tensorflow_js(path: str | PathLike[str], use_ema: bool | None = None) -
     where = str(manifest)
     tensors: dict[str, Array] = {}
     files, total = [manifest], 0
-    for group in _groups(manifest, where):
+    model = _model(manifest, where)
+    for group in model["weightsManifest"]:
         paths = _group_files(manifest.parent, group, where)
         data, position = _group_bytes(paths, where), 0
         files += paths
@@ -58,30 +61,35 @@ def read_tensorflow_js(path: str | PathLike[str], use_ema: bool | None = None) -
                 raise damaged(where, f"at most {MAX_TENSORS:,} tensors", "more")
         if position != len(data):
             raise damaged(where, f"{position:,} bytes of weights in a group", f"{len(data):,}")
-    return _as_slim(tensors, where, tuple(files))
+    image_size, names = described(model.get("modelTopology"))
+    reading = _as_slim(tensors, where)
+    return replace(reading, files=tuple(files), image_size=image_size, names=names)
 
 
-def _as_slim(tensors: dict[str, Array], where: str, files: tuple[Path, ...]) -> Reading:
+def _as_slim(tensors: dict[str, Array], where: str) -> Reading:
     if any("MobilenetV" in name for name in tensors):
         selected = slim_names.select(tensors, where).names
     else:
         selected = keras_names.select(((name, tuple(name.split("/"))) for name in tensors), where)
     slim = {name: tensors[key] for name, key in selected.items()}
-    slim, notes = keras_names.with_1001_classes(slim, where)
-    return Reading(finished(slim), "TensorFlow.js layers model", notes=notes, files=files)
+    slim, notes = keras_names.as_convolution(slim, where)
+    return Reading(finished(slim), "TensorFlow.js layers model", notes=notes)
 
 
-def _groups(manifest: Path, where: str) -> list[dict[str, Any]]:
+def _model(manifest: Path, where: str) -> dict[str, Any]:
+    """The model's JSON, its manifest a list of groups."""
     text = read_file(manifest, "The model.json of the TensorFlow.js model", MAX_JSON_BYTES)
     try:
-        groups = json.loads(text)["weightsManifest"]
+        model = json.loads(text)
+        groups = model["weightsManifest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(
             where, "JSON with a weightsManifest", f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise damaged(where, "a weightsManifest that is a list of groups", type(groups).__name__)
-    return groups
+    result: dict[str, Any] = model
+    return result
 
 
 def _group_files(folder: Path, group: dict[str, Any], where: str) -> list[Path]:

@@ -7,6 +7,7 @@ Messages of tensorflow/core/framework: `graph.proto`, `node_def.proto`, `attr_va
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mobilenet_hub.weights.readers.base import (
     Reading,
     damaged,
     read_file,
+    square,
 )
 from mobilenet_hub.weights.readers.tensorflow.dataflow import Constant, Dataflow, Node
 from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
@@ -86,6 +88,7 @@ def read_frozen_graph(path: str | PathLike[str], use_ema: bool | None = None) ->
     graph = Message(read_file(path, "The frozen graph", MAX_WEIGHTS_BYTES), where)
     nodes: dict[str, Node] = {}
     constants: dict[str, Constant] = {}
+    sizes: set[int] = set()  # of the images it takes
     for message in graph.messages(1):
         name, operation = message.text(1), message.text(2)
         if not name or name in nodes or name in constants:
@@ -96,10 +99,14 @@ def read_frozen_graph(path: str | PathLike[str], use_ema: bool | None = None) ->
                 raise damaged(where, "a value in each constant", repr(name))
             constants[name] = _constant(attributes["value"].message(8), f"{where} ({name})")
         else:
+            if operation == "Placeholder" and "shape" in attributes:
+                dimensions = attributes["shape"].message(7).messages(2)
+                sizes |= {size for size in [square([d.signed(1) for d in dimensions])] if size}
             nodes[name] = _node(name, operation, message, attributes, where)
     if not nodes:
         raise damaged(where, "a GraphDef with operations in it", "none")
-    return read_network(Dataflow(nodes, constants, where), "frozen TensorFlow graph")
+    reading = read_network(Dataflow(nodes, constants, where), "frozen TensorFlow graph")
+    return replace(reading, image_size=sizes.pop() if len(sizes) == 1 else None)
 
 
 def _node(

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
-from mobilenet_hub.weights.readers.base import Reading, read_file
+from mobilenet_hub.weights.readers.base import Reading, read_file, square
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message
 from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
     OBJECT_GRAPH,
@@ -21,6 +21,7 @@ from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
     read_bundle,
 )
 
+MAX_GRAPH_BYTES = 64 << 20
 HUB_FORMAT_V3 = 3  # ModuleDef.Format in tensorflow_hub/module_def.proto; there is no other
 
 
@@ -57,7 +58,28 @@ def read_saved_model(directory: str | PathLike[str], use_ema: bool | None = None
         kind = "TF2 SavedModel" if OBJECT_GRAPH in bundle.entries else "TF1 SavedModel"
     reading = read_bundle(bundle, use_ema)
     own = (root / "saved_model.pb", *([root / "tfhub_module.pb"] if is_hub_module else []))
-    return replace(reading, format=kind, files=(*own, *reading.files))
+    size = _image_size(root / "saved_model.pb")
+    return replace(reading, format=kind, files=(*own, *reading.files), image_size=size)
+
+
+def _image_size(path: Path) -> int | None:
+    """The size of the images that its signatures take, if they agree on one.
+
+    It serves to tell modules apart whose weights have the same shapes; a graph that cannot be
+    understood tells nothing (SavedModel and MetaGraphDef are in tensorflow/core/protobuf).
+    """
+    try:
+        model = Message(read_file(path, "The graph of the SavedModel", MAX_GRAPH_BYTES), str(path))
+        shapes = [
+            [dimension.signed(1) for dimension in tensor.message(2).message(3).messages(2)]
+            for graph in model.messages(2)
+            for signature in graph.messages(5)
+            for tensor in signature.message(2).messages(1)
+        ]
+    except WeightsError:
+        return None
+    sizes = {size for shape in shapes if (size := square(shape))}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _check_hub_module(path: Path) -> None:

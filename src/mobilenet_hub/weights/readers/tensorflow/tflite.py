@@ -8,6 +8,7 @@ each with its bounds: a table may point anywhere, and generated code follows it.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mobilenet_hub.weights.readers.base import (
     Reading,
     damaged,
     read_file,
+    square,
 )
 from mobilenet_hub.weights.readers.tensorflow.dataflow import Constant, Dataflow, Node
 from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
@@ -86,7 +88,10 @@ def read_tflite(path: str | PathLike[str], use_ema: bool | None = None) -> Readi
         for value, tensor in zip(values, tensors, strict=True)
         if (constant := _constant(tensor, buffers, where)) and value not in nodes
     }
-    return read_network(Dataflow(nodes, constants, where), "TFLite file")
+    inputs = [tensors[i].integers(0) for i in subgraphs[0].integers(1) if 0 <= i < len(tensors)]
+    sizes = {size for shape in inputs if (size := square(shape))}
+    reading = read_network(Dataflow(nodes, constants, where), "TFLite file")
+    return replace(reading, image_size=sizes.pop() if len(sizes) == 1 else None)
 
 
 def _name(tensor: _Table) -> str:
