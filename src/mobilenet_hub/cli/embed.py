@@ -107,6 +107,7 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
     if as_json:
         values = {
             **dataclasses.asdict(counts), "rows": summary.rows, "failures": summary.failures,
+            "kept": summary.kept, "dropped": summary.dropped,
             "duplicates": summary.duplicates, "renamed": summary.renamed,
             "output": str(summary.output),
             "errors": str(summary.errors) if summary.failures else None,
@@ -124,6 +125,10 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
         words.append(f"{summary.renamed:,} had the id of another and got one of their own (ID#2)")
     where = "to go on from" if summary.interrupted else f"in {summary.output}"
     words.append(f"{summary.rows:,} rows {where}")
+    if summary.dropped:
+        words.append(f"{summary.dropped:,} rows of images not named this time taken out")
+    if summary.kept:
+        words.append(f"{summary.kept:,} of them of images that cannot be had now, as they were")
     if summary.failures:
         words.append(f"{summary.failures:,} failed, listed in {summary.errors}")
     print_note("; ".join(words))

@@ -85,7 +85,7 @@ def decode(data: bytes, kind: str, path: str, max_pixels: int, *, upright: bool 
         if not _is_whole(data, kind):
             raise ImageError(path, f"truncated {kind}")
         rgb = _to_rgb(image, path)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly anything for damaged data
         message = " ".join(str(error).split()) or type(error).__name__

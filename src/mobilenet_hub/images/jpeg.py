@@ -156,8 +156,8 @@ def _decode_scaled(
     buffer = _buffer(header, scale_num) if reuse_buffer else None
     try:
         pixels = _simplejpeg(data, header, scale_num, fast_dct, buffer, strict=True)
-    except (ValueError, MemoryError) as error:
-        reason = str(error) or "not enough memory"
+    except ValueError as error:
+        reason = str(error)
         if not _HARMLESS.search(reason):
             early = "remature end" in reason
             words = "truncated or damaged JPEG" if early else "damaged JPEG"

@@ -41,6 +41,8 @@ class Summary:
         counts: of this run.
         rows: in the output, from this run and those before.
         failures: listed in `errors`, likewise.
+        kept: of these, items that could not be had this time and have a row from before.
+        dropped: rows taken out of a single file, of items that were not named this time.
         duplicates: items left out because they came before.
         renamed: items that got an id of their own, because an earlier one has theirs.
         output: file or folder.
@@ -51,6 +53,8 @@ class Summary:
     counts: Counts
     rows: int
     failures: int
+    kept: int
+    dropped: int
     duplicates: int
     renamed: int
     output: Path
@@ -136,7 +140,7 @@ def embed_to(
         part_items=part_items, shard=shard, restart=restart,
         find_moved=partial(single_file.begin, path, restart=restart) if single else frozenset,
     )  # fmt: skip
-    counts, unlisted = Counts(), False
+    counts, dropped, incomplete = Counts(), 0, False
     with dataset, Stop() as stop:
         items = Selection(opened, shard, remember=single)
         if executor is None:
@@ -147,19 +151,19 @@ def embed_to(
         with closing(stream):
             while (results := stop.waiting_for(stream)) is not None:
                 dataset.add(results)
-                unlisted |= any(outcome.stage == "list" for outcome in results.outcomes)
+                incomplete |= any(map(dataset.may_hide_others, results.outcomes))
                 counts.add(results)
                 if progress is not None:
                     progress.update(counts)
         dataset.finish()
         interrupted = stop.requested
-        if single and not interrupted and not unlisted:  # else the source is not known whole
+        if single and not interrupted and not incomplete:
             if not items.seen and dataset.parts():
                 raise InputError(
                     "the source names no images; the output stays as it was. "
                     f"Received: {str(path)!r}"
                 )
-            dataset.keep_only(items.seen)
+            dropped = dataset.keep_only(items.seen)
         rows, failures = dataset.counts()
         listed = formats.errors_path(path) if single else dataset.errors_path
         if errors is not None:
@@ -171,8 +175,9 @@ def embed_to(
         if single and not interrupted:
             single_file.pack(path, dataset)
     return Summary(
-        counts, rows, failures, items.duplicates, items.renamed, path, listed, interrupted
-    )
+        counts, rows, failures, dataset.kept, dropped, items.duplicates, items.renamed, path,
+        listed, interrupted,
+    )  # fmt: skip
 
 
 def _check_errors(errors: Path | None, output: Path) -> None:

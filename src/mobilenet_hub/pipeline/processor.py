@@ -150,6 +150,8 @@ class Processor:
         except OSError as error:
             reason = error.strerror or str(error)
             failed = Outcome(item.id, item.path, stage="read", reason=reason)
+        except MemoryError:
+            failed = Outcome(item.id, item.path, stage="read", reason="out of memory")
         except Exception as error:  # one strange file must not end a run of millions; it is listed
             failed = Outcome(item.id, item.path, stage="read", reason=_unexpected(error))
         else:
@@ -166,6 +168,8 @@ class Processor:
             if self.settings.dimensions:
                 limit = self.preprocessing.max_pixels
                 height, width = upright_size(data, path=outcome.path, max_pixels=limit)
+        except MemoryError:  # says nothing of the image, which is tried again
+            return replace(outcome, stamp=None, sha256="", stage="decode", reason="out of memory")
         except ImageError as error:
             return replace(outcome, stage="decode", reason=error.reason)
         except Exception as error:  # as above

@@ -18,7 +18,9 @@ class Outcome:
     Attributes:
         id: of the item.
         path: where its bytes came from, in words for people; empty where a manifest tells of it.
-        stamp: of its bytes; None where they could not be had, so that it is tried again.
+        stamp: of its bytes; None where they could not be had or looked at (a missing file, a
+            network, no memory), which says nothing of them: the item is tried again, and a row it
+            has from before stays.
         sha256: of its bytes, in hexadecimal, if asked for.
         width, height: of the picture, upright, in pixels, if asked for; else 0.
         stage: at which it failed; None for one that has a row.

@@ -23,6 +23,7 @@ from mobilenet_hub.pipeline.dataset import manifest
 from mobilenet_hub.pipeline.dataset.formats import read_rows
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.job import embed_to
+from mobilenet_hub.pipeline.sources.items import BytesItem
 from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 from stored_rows import rows
 
@@ -469,6 +470,135 @@ def test_damaged_settings_are_refused(folder, module):
     with pytest.raises(DatasetError, match="cannot be read"):
         write(folder / "out", module)
     assert write(folder / "out", module, restart=True).rows == 10
+
+
+# Outages, damage and odd numbers
+
+
+def assert_nothing_changed_but_failures(folder, module, output, before, summary, ids):
+    assert_rows(read(folder / output), before)
+    assert {line["id"] for line in errors(summary.errors)} == ids
+    assert (summary.rows, summary.failures, summary.kept) == (len(before), len(ids), len(ids))
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_rows_stay_while_their_files_cannot_be_had_and_failures_go_with_the_outage(
+    folder, module, output
+):
+    (folder / "list.txt").write_text("".join(f"photos/{n:04d}.jpg\n" for n in range(10)))
+    write(folder / output, module, "list.txt")
+    before = read(folder / output)
+    (folder / "photos").rename(folder / "away")
+    for _ in range(2):  # a second outage finds the lines of the first
+        summary = write(folder / output, module, "list.txt")
+        assert_nothing_changed_but_failures(
+            folder, module, output, before, summary, set(before)
+        )  # fmt: skip
+    (folder / "away").rename(folder / "photos")
+    summary = write(folder / output, module, "list.txt")
+    assert (summary.counts.done, summary.counts.skipped, summary.failures) == (0, 10, 0)
+    assert (summary.rows, summary.kept) == (10, 0)
+    assert_rows(read(folder / output), before)
+
+
+@pytest.mark.parametrize("output", FILES)
+def test_a_folder_that_is_gone_takes_no_rows_with_it(folder, module, output):
+    write(folder / output, module, ["photos"])
+    before = read(folder / output)
+    (folder / "photos").rename(folder / "away")
+    summary = write(folder / output, module, ["photos"])
+    assert_rows(read(folder / output), before)
+    assert [line["id"] for line in errors(summary.errors)] == ["photos"]
+
+
+def test_a_row_goes_when_its_new_bytes_were_read_and_are_no_image(folder, module):
+    write(folder / "out", module)
+    (folder / "photos" / "0003.jpg").write_bytes(b"no image any more")
+    assert write(folder / "out", module).rows == 9
+    (folder / "photos" / "0003.jpg").unlink()
+    (folder / "photos" / "0003.jpg").symlink_to("nowhere")
+    summary = write(folder / "out", module)
+    assert (summary.rows, summary.failures, summary.kept) == (9, 1, 0)
+
+
+def test_no_memory_says_nothing_of_an_image(folder, module, monkeypatch):
+    write(folder / "out", module)
+    data = (folder / "photos" / "0003.jpg").read_bytes()
+    (folder / "photos" / "0003.jpg").write_bytes(data + b" ")
+
+    def out_of_memory(*arguments, **options):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub.Preprocessing, "__call__", out_of_memory)
+        summary = write(folder / "out", module)
+    assert (summary.rows, summary.failures, summary.kept) == (10, 1, 1)
+    assert errors(summary.errors)[0]["reason"] == "out of memory"
+    assert write(folder / "out", module).counts.done == 1
+
+
+@pytest.mark.parametrize("file", ["out/part-00001.parquet", "out/_manifest/part-00001.parquet"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "footer", "gone"])
+def test_a_damaged_part_or_manifest_is_made_again(folder, module, file, damage):
+    write(folder / "out", module)
+    data = (folder / file).read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little")
+    changed = {
+        "empty": b"",
+        "cut": data[: len(data) // 2],
+        "footer": data[: -8 - footer] + bytes(footer) + data[-8:],
+        "gone": None,
+    }[damage]
+    if changed is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(changed)
+    assert write(folder / "out", module).counts.done == 4
+    assert dict(sorted(read(folder / "out").items())).keys() == expected(module).keys()
+    assert write(folder / "out", module).counts.skipped == 10
+
+
+def test_parts_beyond_99999_follow_those_below(folder, module):
+    write(folder / "out", module)
+    for place in ("out", "out/_manifest"):
+        for at in (0, 1, 2):
+            path = folder / place / f"part-{at:05d}.parquet"
+            path.rename(path.with_name(f"part-{99_998 + at}.parquet"))
+    write_pictures(folder / "photos", 1, start=50)
+    assert write(folder / "out", module).counts.done == 1
+    assert_rows(read(folder / "out"), expected(module))
+    names = sorted(path.name for path in (folder / "out").glob("part-1*"))
+    assert names == ["part-100000.parquet", "part-100001.parquet"]
+
+
+def test_shards_beyond_99999_keep_to_their_own(folder, module):
+    sources = [(f"{n}", encoded(n)) for n in range(3)]
+    shards = 1_000_000
+    place = {name: int.from_bytes(digest(name)[:8], "big") % shards for name, _ in sources}
+    for _ in range(2):
+        for name, data in sources:
+            summary = write(folder / "out", module, [(name, data)], shard=(place[name], shards))
+            assert summary.rows == 1
+    assert summary.counts.skipped == 1
+    assert sorted(read(folder / "out")) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("seconds", [-(10**12), 10**12, -1, 10**10])
+def test_any_date_of_a_file_is_noted_and_known_again(folder, module, seconds):
+    items = [BytesItem("a", "a", encoded(1), seconds * 10**9), BytesItem("b", "b", encoded(2))]
+    assert write(folder / "out", module, items).rows == 2
+    assert write(folder / "out", module, items).counts.skipped == 2
+
+
+def test_what_is_refused_leaves_nothing_behind(folder, module):
+    def broken():
+        yield "first", encoded(0)
+        raise ZeroDivisionError("the source broke")
+
+    with pytest.raises(ZeroDivisionError):
+        write(folder / "out", module, broken(), normalize="l2")
+    assert not (folder / "out").exists()
+    assert write(folder / "out", module).rows == 10
 
 
 # Memory

@@ -21,7 +21,12 @@ import numpy as np
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER
-from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts, stamp_of
+from mobilenet_hub.pipeline.dataset.parquet import (
+    parquet_file,
+    part_names,
+    read_parts,
+    stamp_of,
+)
 from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
 
@@ -201,8 +206,9 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
 
 def parts_of(folder: Path) -> list[Path]:
     """The Parquet files of a dataset: of one of ours, its parts; else all in the folder."""
-    ours = (folder / FOLDER).is_dir()
-    return sorted(folder.glob("part-*.parquet" if ours else "*.parquet"))
+    if (folder / FOLDER).is_dir():
+        return [folder / f"{name}.parquet" for name in part_names(folder)]
+    return sorted(folder.glob("*.parquet"))
 
 
 def _read(path: Path, columns: list[str] | None) -> Iterator[Any]:

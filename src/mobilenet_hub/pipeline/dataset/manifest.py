@@ -9,6 +9,11 @@ that begin so):
 
 A part counts once its manifest is there, and that is written after the part itself, both by
 renaming: whatever the instant at which a run is killed, each part either counts or is made again.
+Rows are taken out of a part in the same order: where a run is killed in between, the lines whose
+rows are gone count no more (`DatasetWriter` compares the two when it begins).
+
+A line without a stamp says that the item could not be had. Such a line never takes away a row that
+the item has from before; the next run tries again.
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.dataset.parquet import parquet_file, read_parts
+from mobilenet_hub.pipeline.dataset.parquet import parquet_file, part_names, read_parts
+from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -56,9 +62,14 @@ def _schema() -> Any:
 
 def _key(identity: str, stamp: Stamp | None, sha256: str) -> bytes | None:
     """What an item must be like for its line to count; None to always try it again."""
-    if sha256:
-        return digest(identity, sha256)
-    return digest(identity, *stamp) if stamp is not None else None
+    if stamp is None:
+        return None
+    return digest(identity, sha256) if sha256 else digest(identity, *map(_clamped, stamp))
+
+
+def _clamped(number: int) -> int:
+    """The nearest that a column holds: times of modification may lie before 1678 or after 2262."""
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 class Done:
@@ -97,16 +108,11 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
 
-    def parts(self) -> list[str]:
+    def parts(self) -> list[PartName]:
         """Names of the parts that count, in order."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(
-            path.stem for path in self.folder.iterdir()
-            if path.suffix == ".parquet" and not path.name.startswith(".")
-        )  # fmt: skip
+        return part_names(self.folder)
 
-    def outcomes(self, part: str, *, failed_only: bool = False) -> Iterator[Outcome]:
+    def outcomes(self, part: PartName, *, failed_only: bool = False) -> Iterator[Outcome]:
         """The lines of a part, in order."""
         for batch in read_parts([self._path(part)]):
             chosen = batch.filter(batch.column("stage").is_valid()) if failed_only else batch
@@ -118,7 +124,7 @@ class Manifest:
                     stage=line["stage"], reason=line["reason"] or "",
                 )  # fmt: skip
 
-    def write(self, part: str, outcomes: list[Outcome]) -> None:
+    def write(self, part: PartName, outcomes: list[Outcome]) -> None:
         """Make a part count. Its rows must be on disk.
 
         Raises:
@@ -128,8 +134,8 @@ class Manifest:
 
         columns = [
             [outcome.id for outcome in outcomes],
-            [outcome.stamp and outcome.stamp.size for outcome in outcomes],
-            [outcome.stamp and outcome.stamp.mtime_ns for outcome in outcomes],
+            [outcome.stamp and _clamped(outcome.stamp.size) for outcome in outcomes],
+            [outcome.stamp and _clamped(outcome.stamp.mtime_ns) for outcome in outcomes],
             [outcome.sha256 or None for outcome in outcomes],
             [outcome.stage for outcome in outcomes],
             [outcome.reason or None for outcome in outcomes],
@@ -140,11 +146,11 @@ class Manifest:
         with parquet_file(self._path(part), schema) as append:
             append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
-    def remove(self, part: str) -> None:
+    def remove(self, part: PartName) -> None:
         """Make a part count no longer."""
         self._path(part).unlink(missing_ok=True)
 
-    def counts(self, part: str) -> tuple[int, int]:
+    def counts(self, part: PartName) -> tuple[int, int]:
         """How many rows a part must have, and how many of its items failed."""
         rows = failures = 0
         for batch in read_parts([self._path(part)], ["stage"]):
@@ -173,8 +179,15 @@ class Manifest:
             ) from error
         return complete
 
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Begin a dataset."""
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Note the settings of a dataset that is not begun.
+
+        Raises:
+            DatasetError: it was begun meanwhile (by another shard) with others.
+        """
+        if self.read_settings() is not None:
+            self.check_settings(settings)
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, **settings}, indent=2, sort_keys=True)
         write_atomically(self.folder / SETTINGS, f"{text}\n".encode())
@@ -185,9 +198,7 @@ class Manifest:
         Raises:
             DatasetError: says which changed.
         """
-        found = self.read_settings()
-        if found is None:
-            self.write_settings(wanted)
+        if (found := self.read_settings()) is None:
             return
         before, after = json.loads(json.dumps([found, dict(wanted)]))
         names = sorted({*before, *after} - set(_NOT_COMPARED))
@@ -200,41 +211,62 @@ class Manifest:
                 f"--output, or make it anew with --restart. Received: {has}"
             )
 
-    def _path(self, part: str) -> Path:
+    def _path(self, part: PartName) -> Path:
         return self.folder / f"{part}.parquet"
 
 
-def superseded(manifest: Manifest, parts: list[str]) -> dict[str, NDArray[np.bool_]]:
-    """Lines whose item was dealt with again later, because it had changed or failed.
+def superseded(
+    manifest: Manifest, parts: list[PartName], found: DigestSet
+) -> dict[PartName, NDArray[np.bool_]]:
+    """Lines whose item was dealt with again later.
+
+    A row stays beside a later line that says its item could not be had; and that line goes where
+    the item was found as it was before.
+
+    Args:
+        manifest: of the dataset.
+        parts: which to look at, in order.
+        found: digests of the ids of items that were found as they were before.
 
     Returns:
         For each part that has such lines, whether each of its lines still counts.
     """
-    digests, lengths = [], []
-    for part in parts:
-        ids = [digest(outcome.id) for outcome in manifest.outcomes(part)]
-        digests.append(np.frombuffer(b"".join(ids), np.uint64).reshape(-1, 2))
-        lengths.append(len(ids))
-    if not digests:
+    if not parts:
         return {}
-    every = np.concatenate(digests)[::-1]  # the last line of an id is the first one found here
-    _, first = np.unique(every, axis=0, return_index=True)
-    counts = np.zeros(len(every), bool)
-    counts[len(every) - 1 - first] = True
-    edges = np.cumsum(lengths)[:-1]
-    masks = dict(zip(parts, np.split(counts, edges), strict=True))
+    ids, flags = [], []
+    for part in parts:
+        lines = [(digest(line.id), line) for line in manifest.outcomes(part)]
+        ids.append(np.frombuffer(b"".join(i for i, _ in lines), np.uint64).reshape(-1, 2))
+        known = [(line.stamp is not None, not line.failed, i not in found) for i, line in lines]
+        flags.append(np.array(known, bool).reshape(-1, 3))
+    digests, (sure, has_row, missing) = np.concatenate(ids), np.concatenate(flags).T
+    counts = _last(digests, sure | missing) | (_last(digests, sure) & has_row)
+    masks = dict(zip(parts, np.split(counts, np.cumsum([*map(len, ids)])[:-1]), strict=True))
     return {part: mask for part, mask in masks.items() if not mask.all()}
+
+
+def _last(digests: NDArray[np.uint64], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which lines are the last of their id among some lines."""
+    chosen = np.flatnonzero(among)[::-1]  # the last line of an id is the first one found here
+    _, first = np.unique(digests[chosen], axis=0, return_index=True)
+    last = np.zeros(len(digests), bool)
+    last[chosen[first]] = True
+    return last
 
 
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Only one run at a time writes to a dataset (or to one shard of it).
 
+    Args:
+        folder: of the manifests; made where it is not there.
+        name: of the file that is locked.
+
     Raises:
         DatasetError: another one is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{name}.lock", blocking=False)
+    lock = FileLock(folder / name, blocking=False)
     try:
         lock.acquire()
     except Timeout as error:

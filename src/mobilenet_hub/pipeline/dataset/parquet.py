@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import atomic_file
+from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
+
+_T = TypeVar("_T")
 
 METADATA_KEY = b"mobilenet_hub"
 _GROUP_ROWS = 1024  # rows in memory before they are compressed and written
@@ -169,19 +174,60 @@ class _Groups:
             self._writer.write_table(table.combine_chunks(), row_group_size=_GROUP_ROWS)
 
 
+def part_names(folder: Path) -> list[PartName]:
+    """Names of the parts in a folder, in order; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    files = (path.stem for path in folder.iterdir() if path.suffix == ".parquet")
+    return sorted(name for stem in files if (name := PartName.parse(stem)) is not None)
+
+
 def row_count(path: str | PathLike[str]) -> int:
-    """How many rows a Parquet file has, from its footer."""
+    """How many rows a Parquet file has, from its footer.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
     from pyarrow.parquet import read_metadata
 
-    return int(read_metadata(path).num_rows)
+    with _damage_named(path):
+        return int(read_metadata(path).num_rows)
 
 
 def read_parts(
     paths: Sequence[str | PathLike[str]], columns: list[str] | None = None
 ) -> Iterator[Any]:
-    """Record batches of Parquet files, one file after the other, a group of rows at a time."""
+    """Record batches of Parquet files, one file after the other, a group of rows at a time.
+
+    Raises:
+        DatasetError: one is damaged.
+    """
     from pyarrow.parquet import ParquetFile as Reader
 
     for path in paths:
-        with Reader(path) as file:
+        with _damage_named(path), Reader(path) as file:
             yield from file.iter_batches(_GROUP_ROWS, columns=columns, use_threads=False)
+
+
+def readable(read: Callable[[], _T]) -> _T | None:
+    """What a function reads; None where the file is not there or damaged."""
+    try:
+        return read()
+    except (FileNotFoundError, DatasetError):
+        return None
+
+
+@contextmanager
+def _damage_named(path: str | PathLike[str]) -> Iterator[None]:
+    """Damage as an error of ours: pyarrow has two, one of which is an OSError without a number."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DatasetError(
+            f"damaged: {error}. Where it is a part of a dataset, remove it, and the command that "
+            f"wrote it makes its rows again. Received: {str(path)!r}"
+        ) from error

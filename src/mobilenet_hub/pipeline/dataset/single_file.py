@@ -23,6 +23,7 @@ from mobilenet_hub.pipeline.dataset import formats
 from mobilenet_hub.pipeline.dataset.formats import Stamps
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER
+from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.dataset.writer import DatasetWriter
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -41,7 +42,7 @@ _OTHER_FORMATS = frozenset((
 class _Packed(NamedTuple):
     """What is in a file: the parts whose rows it has, and how many rows."""
 
-    parts: frozenset[str] = frozenset()
+    parts: frozenset[PartName] = frozenset()
     rows: int = 0
 
 
@@ -92,12 +93,12 @@ def check_output(path: Path, settings: Settings, *, restart: bool) -> None:
         )
 
 
-def packed_parts(path: Path) -> frozenset[str]:
+def packed_parts(path: Path) -> frozenset[PartName]:
     """The parts whose rows are in the file as it is now; none if it is another file."""
     return _packed(path).parts
 
 
-def begin(path: Path, *, restart: bool) -> frozenset[str]:
+def begin(path: Path, *, restart: bool) -> frozenset[PartName]:
     """What a run does first, when it alone may write: see what is in the file, tidy up around it.
 
     Returns:
@@ -157,7 +158,7 @@ def pack(path: Path, dataset: DatasetWriter) -> None:
     def note(stamps: Stamps) -> None:
         notes = [(formats.stamps_of(path), packed), (stamps, _Packed(parts, rows))]
         lines = [
-            {"stamps": stamps, "parts": sorted(inside.parts), "rows": inside.rows}
+            {"stamps": stamps, "parts": [*map(str, sorted(inside.parts))], "rows": inside.rows}
             for stamps, inside in notes
             if stamps is not None
         ]
@@ -182,7 +183,8 @@ def _packed(path: Path) -> _Packed:
     try:
         for note in json.loads(_note_path(path).read_bytes()):
             if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:
-                return _Packed(frozenset(note["parts"]), int(note["rows"]))
+                names = frozenset(filter(None, map(PartName.parse, note["parts"])))
+                return _Packed(names, int(note["rows"]))
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (ValueError, TypeError, KeyError):

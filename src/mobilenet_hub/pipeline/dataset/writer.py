@@ -12,8 +12,8 @@ copied into one afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,25 @@ from mobilenet_hub.files import remove_leftovers
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import (
     FOLDER,
+    SETTINGS,
     Done,
     Manifest,
     locked,
     superseded,
 )
-from mobilenet_hub.pipeline.dataset.parquet import Layout, parquet_file, read_parts, row_count
+from mobilenet_hub.pipeline.dataset.parquet import (
+    Layout,
+    parquet_file,
+    part_names,
+    read_parts,
+    readable,
+    row_count,
+)
+from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.results import Outcome, Results
 
 Shard = tuple[int, int]
 PART_ITEMS = 10_000
-
-_PART = re.compile(r"part-(?:(?P<shard>\d{5})-of-(?P<shards>\d{5})-)?(?P<number>\d{5,})")
 
 
 class DatasetWriter:
@@ -53,6 +60,7 @@ class DatasetWriter:
 
     Attributes:
         done: which items need no work.
+        kept: how many rows stay though their items could not be had lately; set by `finish`.
         changed: whether this run wrote or removed anything of the dataset.
 
     Raises:
@@ -68,24 +76,30 @@ class DatasetWriter:
         part_items: int = PART_ITEMS,
         shard: Shard = (0, 1),
         restart: bool = False,
-        find_moved: Callable[[], frozenset[str]] = frozenset,
+        find_moved: Callable[[], frozenset[PartName]] = frozenset,
     ) -> None:
         self.folder = folder
         self.manifest = Manifest(folder)
+        self.kept = 0
         self.changed = False
         self.done = Done(content_hash=layout.settings.content_hash)
         self.layout = layout
-        self._shard = shard
-        self._settings = {**layout.metadata, "shards": shard[1]}
+        self._shard, self._shards = shard
+        self._settings = {**layout.metadata, "shards": self._shards}
         self._part_items = part_items
         self._restart = restart
         self._find_moved = find_moved
-        self._moved: frozenset[str] = frozenset()
-        self._middle = "" if shard[1] == 1 else f"-{shard[0]:05d}-of-{shard[1]:05d}"
+        self._moved: frozenset[PartName] = frozenset()
+        self._middle = "" if self._shards == 1 else f"-{self._shard:05d}-of-{self._shards:05d}"
+        self._lock = f".run{self._middle}.lock"
+        self._begun = False  # whether the settings are noted
         self._known = DigestSet()  # ids of all lines in the manifests
+        self._unsure = DigestSet()  # ids of items that could not be had
+        self._folders = DigestSet()  # ids with more behind a slash: what lies in one folder
+        self._found = DigestSet()  # of these, those found in this run as they were before
         self._repeated = False  # whether an id has more than one line
         self._next = 0
-        self._part = _OpenPart("", self._part_path(""), layout)
+        self._part: _OpenPart | None = None
         self._held = ExitStack()
 
     @property
@@ -93,7 +107,7 @@ class DatasetWriter:
         """Where its failures are listed unless told otherwise."""
         return self.folder / f"_errors{self._middle}.jsonl"
 
-    def parts(self) -> list[str]:
+    def parts(self) -> list[PartName]:
         """Names of this run's parts that count, in order."""
         return [part for part in self.manifest.parts() if self._is_own(part)]
 
@@ -101,14 +115,13 @@ class DatasetWriter:
         """Take the lock, check the settings, see what is there."""
         self._refuse_other_folders()
         with ExitStack() as stack:
-            stack.enter_context(locked(self.manifest.folder, f"run{self._middle}"))
+            stack.enter_context(locked(self.manifest.folder, self._lock))
+            stack.callback(self._leave_nothing_empty)
             self._moved = self._find_moved()
-            if self._restart:
-                if not self._has_other_shards():
-                    self.manifest.write_settings(self._settings)
+            if not self._restart or self._has_other_shards():
                 self.manifest.check_settings(self._settings)
+            if self._restart:
                 self._remove_old()
-            self.manifest.check_settings(self._settings)
             self._clean()
             self._load()
             if self._repeated:  # cut off after a changed item was written and before its old row
@@ -119,7 +132,8 @@ class DatasetWriter:
     def __exit__(self, *error: Any) -> None:
         """Give up a part that was not committed; give the lock back."""
         with self._held:
-            self._part.drop()
+            if self._part is not None:
+                self._part.drop()
 
     def add(self, results: Results) -> None:
         """Append results.
@@ -127,11 +141,15 @@ class DatasetWriter:
         Raises:
             OSError: they cannot be written; what was committed before stays.
         """
+        for identity in map(digest, results.skipped) if self._unsure else ():
+            if identity in self._unsure:
+                self._found.add(identity)
+                self._repeated = True
         while results.outcomes:
-            head, results = results.split(self._part_items - len(self._part.outcomes))
-            if not self._part.name:
-                name = f"part{self._middle}-{self._next:05d}"
+            if self._part is None:
+                name = PartName(self._shards, self._shard, self._next)
                 self._part = _OpenPart(name, self._part_path(name), self.layout)
+            head, results = results.split(self._part_items - len(self._part.outcomes))
             self._part.add(head)
             if len(self._part.outcomes) >= self._part_items:
                 self.commit()
@@ -143,16 +161,15 @@ class DatasetWriter:
             OSError: it cannot be written; what was committed before stays.
         """
         part = self._part
-        if not part.outcomes:
+        if part is None:
             return
+        self._begin()
         part.close()
         self.manifest.write(part.name, part.outcomes)
         self.changed = True
         self._next += 1
-        for outcome in part.outcomes:
-            if digest(outcome.id) in self._known:
-                self._repeated = True
-        self._part = _OpenPart("", self._part_path(""), self.layout)
+        self._repeated |= any(digest(outcome.id) in self._known for outcome in part.outcomes)
+        self._part = None
 
     def finish(self) -> None:
         """Commit what is open, drop rows that were made again.
@@ -161,23 +178,42 @@ class DatasetWriter:
             OSError: something cannot be written.
         """
         self.commit()
+        self._begin()
         if self._repeated:
             self._drop_superseded()
+        ids = {digest(line.id) for line in self.failures() if line.stamp is None}
+        if ids and self._repeated:  # there are rows beside failures
+            self.kept = sum(
+                not line.failed and digest(line.id) in ids
+                for part in self.parts()
+                for line in self.manifest.outcomes(part)
+            )
 
-    def keep_only(self, ids: DigestSet) -> None:
+    def may_hide_others(self, outcome: Outcome) -> bool:
+        """Whether an item that failed may be a folder or archive whose items have rows here."""
+        if outcome.stage == "list":
+            return True
+        return outcome.failed and outcome.stamp is None and digest(outcome.id) in self._folders
+
+    def keep_only(self, ids: DigestSet) -> int:
         """Take out all lines, and their rows, of items that are not among some.
 
         Args:
             ids: digests of the ids that stay.
 
+        Returns:
+            How many rows were taken out.
+
         Raises:
             OSError: something cannot be written.
         """
+        before, _ = self.counts()
         masks = {
             part: np.array([digest(line.id) in ids for line in self.manifest.outcomes(part)], bool)
             for part in self.parts()
         }
         self._filter({part: mask for part, mask in masks.items() if not mask.all()})
+        return before - self.counts()[0]
 
     def failures(self) -> Iterator[Outcome]:
         """All items that failed, in this run and before."""
@@ -193,21 +229,16 @@ class DatasetWriter:
         """All rows that are in the folder, as Arrow record batches."""
         return read_parts([path for p in self.parts() if (path := self._part_path(p)).exists()])
 
-    def remove_rows(self, parts: frozenset[str]) -> None:
+    def remove_rows(self, parts: Iterable[PartName]) -> None:
         """Remove the rows of parts, which are elsewhere now."""
         for part in parts:
             self._part_path(part).unlink(missing_ok=True)
 
-    def _part_path(self, part: str) -> Path:
+    def _part_path(self, part: PartName) -> Path:
         return self.folder / f"{part}.parquet"
 
-    def _is_own(self, part: str) -> bool:
-        match = _PART.fullmatch(part)
-        if match is None:
-            return False
-        if match["shard"] is None:
-            return self._shard[1] == 1
-        return (int(match["shard"]), int(match["shards"])) == self._shard
+    def _is_own(self, part: PartName) -> bool:
+        return (part.shard, part.shards) == (self._shard, self._shards)
 
     def _refuse_other_folders(self) -> None:
         """Never write into, or clear, a folder that is something else."""
@@ -222,21 +253,34 @@ class DatasetWriter:
                 f"another. Received: {str(self.folder)!r}"
             )
 
+    def _begin(self) -> None:
+        """Note the settings, before anything that was made with them."""
+        if not self._begun:
+            self.manifest.begin(self._settings)
+            self._begun = True
+
+    def _leave_nothing_empty(self) -> None:
+        """Leave no folder in which nothing was begun: another run may have other settings."""
+        if (self.manifest.folder / SETTINGS).exists():
+            return
+        (self.manifest.folder / self._lock).unlink(missing_ok=True)
+        with suppress(OSError):  # there is something else in it: another shard
+            self.manifest.folder.rmdir()
+            self.folder.rmdir()
+
     def _remove_old(self) -> None:
         """Remove this run's parts, and those of runs that were divided in another way."""
         for folder in (self.manifest.folder, self.folder):
-            for path in folder.glob("part-*.parquet"):
-                match = _PART.fullmatch(path.stem)
-                if match and (self._is_own(path.stem) or self._is_foreign(match)):
-                    path.unlink(missing_ok=True)
+            for part in part_names(folder):
+                if self._is_own(part) or part.shards != self._shards:
+                    (folder / f"{part}.parquet").unlink(missing_ok=True)
+        if not self._has_other_shards():
+            (self.manifest.folder / SETTINGS).unlink(missing_ok=True)
 
     def _has_other_shards(self) -> bool:
         """Whether there are shards beside this one, which its settings must be those of."""
-        found = (_PART.fullmatch(part) for part in self.manifest.parts() if not self._is_own(part))
-        return any(match and not self._is_foreign(match) for match in found)
-
-    def _is_foreign(self, match: re.Match[str]) -> bool:
-        return int(match["shards"] or 1) != self._shard[1]
+        found = (part for part in self.manifest.parts() if not self._is_own(part))
+        return any(part.shards == self._shards for part in found)
 
     def _clean(self) -> None:
         """Remove what a killed run left: beginnings of files, and parts that do not count."""
@@ -247,40 +291,58 @@ class DatasetWriter:
         remove_leftovers(self.manifest.folder, of_manifests.fullmatch)
         self.remove_rows(self._moved)
         for name in self.parts():
-            if name not in self._moved and not self._is_whole(name):
-                self.manifest.remove(name)
-                self.changed = True
-        counting = set(self.parts())
-        for path in self.folder.glob("part-*.parquet"):
-            if self._is_own(path.stem) and path.stem not in counting:
-                path.unlink()
+            self._mend(name)
+        counting = {*self.parts()}
+        self.remove_rows(
+            part for part in part_names(self.folder) if self._is_own(part) and part not in counting
+        )
 
-    def _is_whole(self, part: str) -> bool:
-        """Whether a part has the rows that its manifest says."""
-        import pyarrow as pa
+    def _mend(self, part: PartName) -> None:
+        """Let no line count whose row is gone, nor any of a manifest that cannot be read.
 
-        rows, _ = self.manifest.counts(part)
-        if rows == 0:
-            return True
-        try:
-            return row_count(self._part_path(part)) == rows
-        except (FileNotFoundError, pa.ArrowInvalid):
-            return False
+        So it is where a run was killed between taking rows out of a part and out of its manifest,
+        or where a file was lost or damaged: those items are done again.
+        """
+        lines = readable(lambda: [*self.manifest.outcomes(part)])
+        if lines is None:
+            self.manifest.remove(part)
+            self.changed = True
+            return
+        rows = sum(not line.failed for line in lines)
+        path = self._part_path(part)
+        if part in self._moved or readable(lambda: row_count(path)) == rows or rows == 0:
+            return
+        left = readable(
+            lambda: {i for batch in read_parts([path], ["id"]) for i in batch["id"].to_pylist()}
+        )
+        kept = [line for line in lines if line.failed or (left and line.id in left)]
+        if left is None or len(left) != sum(not line.failed for line in kept):
+            path.unlink(missing_ok=True)
+            kept = [line for line in lines if line.failed]
+        self.manifest.write(part, kept)
+        self.changed = True
 
     def _load(self) -> None:
         """Read the manifests."""
-        self.done.keys, self._known, self._repeated = DigestSet(), DigestSet(), False
+        self.done.keys, self._known, self._unsure = DigestSet(), DigestSet(), DigestSet()
+        self._repeated = False
         for part in self.parts():
-            self._next = int(part.rpartition("-")[2]) + 1
+            self._next = part.number + 1
             for line in self.manifest.outcomes(part):
-                self._repeated |= not self._known.add(digest(line.id))
+                identity = digest(line.id)
+                self._repeated |= not self._known.add(identity)
                 self.done.add(line)
+                if line.stamp is None:
+                    self._unsure.add(identity)
+                folder = line.id.rpartition("/")[0]
+                while folder and self._folders.add(digest(folder)):
+                    folder = folder.rpartition("/")[0]
 
     def _drop_superseded(self) -> None:
         """Take out all lines, and their rows, whose items were dealt with again later."""
-        self._filter(superseded(self.manifest, self.parts()))
+        self._filter(superseded(self.manifest, self.parts(), self._found))
 
-    def _filter(self, masks: Mapping[str, NDArray[np.bool_]]) -> None:
+    def _filter(self, masks: Mapping[PartName, NDArray[np.bool_]]) -> None:
         """Take out some lines of some parts, and their rows."""
         import pyarrow as pa
 
@@ -291,10 +353,10 @@ class DatasetWriter:
         self.changed |= bool(masks)
         self._load()
 
-    def _rewrite(self, part: str, keep: Any) -> None:
+    def _rewrite(self, part: PartName, keep: Any) -> None:
         """Keep some rows of a part."""
         path, start = self._part_path(part), 0
-        if not path.exists():
+        if not path.exists() or all(keep.to_pylist()):
             return
         with parquet_file(path, self.layout.schema()) as append:
             for batch in read_parts([path]):
@@ -305,7 +367,7 @@ class DatasetWriter:
 class _OpenPart:
     """The part that is being written; its file is begun with its first row."""
 
-    def __init__(self, name: str, path: Path, layout: Layout) -> None:
+    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
         self.name = name
         self.outcomes: list[Outcome] = []
         self._path = path
