@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ from mobilenet_hub.images.geometry import (
 )
 from mobilenet_hub.images.limits import Data, max_bytes
 from mobilenet_hub.settings import MAX_PIXELS, Crop, PreprocessingSettings, Resample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = [
     "MAX_PIXELS",
@@ -137,7 +140,7 @@ class Preprocessing(PreprocessingSettings):
 
 
 def load_image(
-    source: Source,
+    source: Source | Image | NDArray[np.uint8],
     height: int,
     width: int,
     *,
@@ -145,10 +148,10 @@ def load_image(
     resample: Resample = "bilinear",
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[Any]:
-    """An image file, or its bytes, as pixels of a size: `Preprocessing` in one call.
+    """An image file, its bytes or a picture, as pixels of a size: `Preprocessing` in one call.
 
     Args:
-        source: path, or the bytes of a file.
+        source: path; the bytes of a file; a picture of Pillow, or a uint8 array [height, width, 3].
         height: of the result.
         width: of the result.
         crop: see `Preprocessing`.
@@ -163,9 +166,12 @@ def load_image(
         InputError: settings that mean nothing.
     """
     preprocessing = Preprocessing(height, width, crop, resample, max_pixels)
+    if formats.is_picture(source):
+        return preprocessing(formats.to_file(source, "<picture>"), path="<picture>")
     if isinstance(source, Data):
         return preprocessing(source)
-    return preprocessing(read_file(source, max_pixels=max_pixels), path=fspath(source))
+    path = cast("str | PathLike[str]", source)
+    return preprocessing(read_file(path, max_pixels=max_pixels), path=fspath(path))
 
 
 def decode(data: Data, *, path: str = "<bytes>", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -7,8 +7,9 @@ settings (`Image.MAX_IMAGE_PIXELS`) are neither needed nor touched.
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,53 @@ def to_image(picture: NDArray[np.uint8]) -> Image:
     from PIL import Image
 
     return Image.fromarray(picture)
+
+
+def is_picture(value: Any) -> bool:
+    """Whether something is a picture in memory: Pillow's, or an array of height and width."""
+    if isinstance(value, np.ndarray):
+        return value.ndim in (2, 3)
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
+def to_file(picture: Any, path: str) -> bytes:
+    """A picture in memory as a file that is decoded to the same pixels, its EXIF included.
+
+    Args:
+        picture: Pillow's, of any mode that has a meaning as RGB; or uint8 [height, width], or
+            [height, width, 1, 3 or 4]: grey, RGB, and RGB with alpha, which is dropped.
+        path: for errors.
+
+    Returns:
+        The bytes of a PNG that is not compressed.
+
+    Raises:
+        ImageError: samples without a meaning as RGB, or a Pillow image that cannot be loaded.
+    """
+    from PIL import Image
+
+    exif = None
+    if isinstance(picture, np.ndarray):
+        channels = picture.shape[2:] in ((), (1,), (3,), (4,))
+        if picture.dtype != np.uint8 or not channels or not picture.size:
+            raise ImageError(
+                path,
+                "expected uint8 [height, width, 3], or with 1, 4 or no channels. "
+                f"Received: {picture.dtype} {list(picture.shape)}",
+            )
+        picture = Image.fromarray(picture[..., 0] if picture.shape[2:] == (1,) else picture)
+    else:
+        exif = picture.getexif()
+    file = BytesIO()
+    try:
+        picture.load()
+        _to_rgb(picture.copy(), path).save(file, "PNG", compress_level=0, exif=exif or b"")
+    except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(path, str(error)) from error
+    return file.getvalue()
 
 
 def _open(data: bytes, kind: str) -> ImageFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
 
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mobilenet_hub.errors import ItemError
 from mobilenet_hub.pipeline.sources.items import BrokenItem
-from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.pipeline.sources.resolve import open_sources, open_words
 from pictures import encoded, write_pictures
 from source_support import LIMIT, contents, ids
 
@@ -67,3 +69,62 @@ def test_paths_in_lists_may_be_relative_to_another_folder(here):
     (here / "list.txt").write_text("0000.jpg\n")
     root = str(here / "photos")
     assert contents("list.txt", root=root) == {f"{root}/0000.jpg": encoded(0)}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_a_list_may_begin_with_a_byte_order_mark(here, encoding, end):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    (here / "list.txt").write_bytes(mark + end.join(["a.jpg", "ü b.jpg", ""]).encode(encoding))
+    assert ids("list.txt") == ["a.jpg", "ü b.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_table_may_begin_with_a_byte_order_mark(here, encoding):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    text = "path\tlabel\r\nü.jpg\tcat\r\n"
+    (here / "list.tsv").write_bytes(mark + text.encode(encoding))
+    assert ids("list.tsv") == ["ü.jpg"]
+
+
+@pytest.mark.parametrize("at", ["header", "row"])
+def test_a_field_may_be_as_long_as_a_thumbnail(here, at):
+    long = "x" * 500_000
+    header, row = (
+        ("path,thumbnail", f"a.jpg,{long}") if at == "row" else (f"path,{long}", "a.jpg,x")
+    )
+    (here / "list.csv").write_text(f"{header}\n{row}\nb.jpg,\n")
+    assert ids("list.csv") == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_line_without_an_end_is_a_failure_not_a_flood(here, quote):
+    (here / "list.csv").write_text("path,x\na.jpg,1\n" + quote + "y" * (40 << 20))
+    first, second = open_sources("list.csv").items()
+    assert first.id == "a.jpg"
+    with pytest.raises(ItemError, match=r"after row 2: (a line|field) .*"):
+        second.read(LIMIT)
+    (here / "list.csv").write_text("y" * (40 << 20))
+    with pytest.raises(OSError, match="a line of more than"):
+        open_words(["list.csv"])
+
+
+def test_paths_relative_to_the_list_are_found_where_there_are_none_here(here):
+    write_pictures(here / "photos", 2)
+    for name, text in {"l.txt": "0000.jpg\n", "l.csv": "path\n0001.jpg\n"}.items():
+        (here / "photos" / name).write_text(text)
+    pq.write_table(pa.table({"path": ["0000.jpg"]}), here / "photos" / "l.parquet")
+    assert contents("photos/l.txt") == {"photos/0000.jpg": encoded(0)}
+    assert contents("photos/l.csv") == {"photos/0001.jpg": encoded(1)}
+    assert contents("photos/l.parquet") == {"photos/0000.jpg": encoded(0)}
+    (here / "0000.jpg").write_bytes(b"here")
+    assert contents("photos/l.txt") == {"0000.jpg": b"here"}
+
+
+def test_a_list_that_goes_away_is_a_failure(here):
+    (here / "list.txt").write_text("a.jpg\n")
+    source = open_sources("list.txt")
+    (here / "list.txt").unlink()
+    (item,) = source.items()
+    with pytest.raises(ItemError, match="No such file"):
+        item.read(LIMIT)

@@ -44,19 +44,26 @@ def find_columns(
                 f"expected a header such as `path` in the first row of {table}. "
                 f"Received: {columns[0]!r}"
             )
-        path_at = found[0]
+        path_at = find_column(columns, columns[found[0]], table)
     if options.id_column is not None:
         return path_at, find_column(columns, options.id_column, table)
     ids = [lower.index(name) for name in ID_COLUMNS if name in lower]
-    return path_at, ids[0] if ids and ids[0] != path_at else None
+    if not ids or ids[0] == path_at:
+        return path_at, None
+    return path_at, find_column(columns, columns[ids[0]], table)
 
 
 def find_column(columns: list[str], name: str, table: str) -> int:
     """Where a column is.
 
     Raises:
-        SourceError: there is none of that name.
+        SourceError: there is none of that name, or more than one.
     """
+    if columns.count(name) > 1:
+        raise SourceError(
+            f"{table} has {columns.count(name)} columns of one name; it must have one. "
+            f"Received: {name!r}"
+        )
     if name not in columns:
         raise SourceError(
             f"{table} has no column {name!r}; it has {', '.join(columns)}. Received: {name!r}"

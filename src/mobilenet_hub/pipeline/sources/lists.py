@@ -20,6 +20,7 @@ from mobilenet_hub.pipeline.sources.items import (
 from mobilenet_hub.pipeline.sources.remote_item import url_item
 from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions
 
+_MAX_FIELD = 1 << 24  # characters of a field of a comma-separated table, and of a line
 _MAX_LINE = 1 << 16  # bytes; far above any path, so that a binary file is not taken into memory
 
 
@@ -133,7 +134,18 @@ def _rows(stream: io.BufferedReader, name: str) -> Iterator[list[str]]:
         stream, "utf-16" if utf16 else "utf-8-sig",
         errors="replace" if utf16 else "surrogateescape", newline="",
     )  # fmt: skip
-    return csv.reader(text, delimiter="\t" if name.lower().endswith(".tsv") else ",")
+    # Of the whole process, and by default too small for a thumbnail in a column: only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+    delimiter = "\t" if name.lower().endswith(".tsv") else ","
+    return csv.reader(_short_lines(text), delimiter=delimiter)
+
+
+def _short_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines as they come; one that is too long is an error before it fills memory."""
+    while line := text.readline(_MAX_FIELD):
+        if len(line) == _MAX_FIELD:
+            raise csv.Error(f"a line of more than {_MAX_FIELD:,} characters")
+        yield line
 
 
 def named_item(path: str, identity: str | None, options: SourceOptions, table: str) -> Item:

@@ -17,11 +17,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-from mobilenet_hub.errors import SourceError
+from mobilenet_hub.errors import ImageError, SourceError
+from mobilenet_hub.images import formats
 from mobilenet_hub.images.limits import Data
 from mobilenet_hub.pipeline.sources import folders, readers, remote
-from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem, Item, path_id
-from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOptions, local_file
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, path_id
+from mobilenet_hub.pipeline.sources.source import (
+    IMAGE_SUFFIXES,
+    Source,
+    SourceLike,
+    SourceOptions,
+    local_file,
+)
 
 
 def open_sources(source: SourceLike, options: SourceOptions | None = None) -> Source:
@@ -32,7 +39,9 @@ def open_sources(source: SourceLike, options: SourceOptions | None = None) -> So
             images); an image file; a glob; a list of paths (`.txt`, or `.csv`, `.parquet` with a
             path column); a tar archive; a table with an image column (`.parquet`, `.arrow`); `-`
             for standard input (paths, one a line or NUL-separated; a tar archive; or one image);
-            an URL of any of these. In Python also `(id, bytes)` pairs and items.
+            an URL of any of these. In Python also pictures (of Pillow, or uint8 arrays [height,
+            width, 3]; their ids are their numbers, from 0), `(id, bytes)` and `(id, picture)`
+            pairs, and items.
         options: how to read them.
 
     Raises:
@@ -42,6 +51,8 @@ def open_sources(source: SourceLike, options: SourceOptions | None = None) -> So
     options = options or SourceOptions()
     if isinstance(source, (str, PathLike)):
         return _open_word(os.fspath(source), options)
+    if formats.is_picture(source):
+        source = [source]
     if isinstance(source, (bytes, bytearray)):
         raise SourceError("bytes need an id: pass [(id, bytes)]. Received: bytes")
     if not isinstance(source, Sequence):
@@ -71,7 +82,7 @@ def open_words(words: Sequence[str], options: SourceOptions | None = None) -> So
 
 def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
     """Items of the elements of an iterable; what does not exist fails when it is read."""
-    for value in values:
+    for number, value in enumerate(values):
         if isinstance(value, (str, PathLike)):
             word = os.fspath(value)
             try:
@@ -80,16 +91,31 @@ def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
                 yield FileItem(word)
             else:
                 yield from source.items()
-        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Data):
-            name = str(value[0])
-            yield BytesItem(path_id(name), name, bytes(value[1]))
+        elif isinstance(value, tuple) and len(value) == 2 and _is_image(value[1]):
+            yield _item_of(str(value[0]), value[1])
+        elif formats.is_picture(value):
+            yield _item_of(str(number), value)
         elif hasattr(value, "id") and hasattr(value, "read"):
             yield value
         else:
             raise SourceError(
-                "a source is made of paths, (id, bytes) pairs and items. "
+                "a source is made of paths, pictures, (id, bytes or picture) pairs and items. "
                 f"Received: {type(value).__name__}"
             )
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Data) or formats.is_picture(value)
+
+
+def _item_of(name: str, image: Any) -> Item:
+    """The item of an image in memory."""
+    identity = path_id(name)
+    try:
+        data = formats.to_file(image, name) if formats.is_picture(image) else bytes(image)
+    except ImageError as error:
+        return BrokenItem(identity, name, "decode", error.reason)
+    return BytesItem(identity, name, data)
 
 
 def _count_each(values: Sequence[Any], options: SourceOptions) -> int | None:
@@ -117,6 +143,8 @@ def _total(counts: Iterable[int | None]) -> int | None:
 
 def _open_word(word: str, options: SourceOptions) -> Source:
     if word == "-":
+        if sys.stdin is None:
+            raise SourceError("standard input is closed. Received: '-'")
         return readers.open_stream(cast(io.BufferedReader, sys.stdin.buffer), "stdin", options)
     if "://" in word:
         return remote.open_url(word, options)
@@ -134,6 +162,9 @@ def _open_file(path: str, options: SourceOptions) -> Source:
     reader = readers.reader_for(path)
     if reader is not None:
         return reader(local_file(path), options)
+    if not path.lower().endswith(IMAGE_SUFFIXES) and Path(path).is_fifo():
+        # `<(find ...)` of a shell: it can be read once, as standard input.
+        return readers.open_stream(Path(path).open("rb"), path, options)
     return Source(lambda: iter((FileItem(path),)), lambda: 1, distinct=True)
 
 

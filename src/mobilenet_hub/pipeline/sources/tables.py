@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ def open_table(file: File, options: SourceOptions) -> Source:
                     for values in zip(*(column.to_pylist() for column in batch), strict=True):
                         yield wanted.item(values, file.name, row, options)
                         row += 1
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+            # ValueError, OverflowError: text that is not UTF-8, a date that Python does not have
             yield BrokenItem(path_id(file.name), file.name, "list", f"after row {row}: {error}")
 
     def count() -> int | None:
@@ -140,55 +142,91 @@ class _Wanted:
         where = f"{path_id(table)}#{row}"
         identity = where
         if len(values) == 2 and values[1] is not None:
-            identity = path_id(str(values[1]))
+            identity = path_id(_text(values[1]))
         elif path and self.is_image:
             identity = f"{path_id(table)}#{path_id(path)}"
-        if value is None and path is not None:
+        if value is None and path:
             return named_item(path, identity, options, table)
         if value is None:
             return BrokenItem(identity, where, "read", "an empty cell")
         if self.is_image:
             return BytesItem(identity, where, value)
-        return named_item(value, None if identity == where else identity, options, table)
+        return named_item(_text(value), None if identity == where else identity, options, table)
 
 
-def _find(schema: Any, name: str, options: SourceOptions) -> _Wanted:
+def _text(value: Any) -> str:
+    """A cell as a path or an id; bytes as `os.fsdecode` gives them."""
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
+
+
+def _find(schema: Any, table: str, options: SourceOptions) -> _Wanted:
     """The columns of images, or of paths, and of ids.
 
     Raises:
-        SourceError: none, or none whose name says what it is.
+        SourceError: none, or none whose name says what it is, or one of another kind.
     """
-    columns = list(schema.names)
-    images = [column for column in columns if _holds_bytes(schema.field(column).type)]
+    columns, kinds = list(schema.names), list(schema.types)
+    images = [name for name, kind in zip(columns, kinds, strict=True) if _holds_images(kind)]
     if options.image_column is not None:
-        find_column(columns, options.image_column, name)
-        if options.image_column not in images:
-            kind = schema.field(options.image_column).type
-            raise SourceError(f"an image column holds bytes. Received: {kind} in {name}")
+        at = find_column(columns, options.image_column, table)
+        if not _holds_images(kinds[at]):
+            raise SourceError(f"an image column holds bytes. Received: {kinds[at]} in {table}")
         image: str | None = options.image_column
     elif options.path_column is not None or not images:
         image = None
     else:
-        by_name = [c for want in IMAGE_COLUMNS for c in images if c.lower() == want]
+        by_name = [name for want in IMAGE_COLUMNS for name in images if name.lower() == want]
         if not by_name and len(images) > 1:
             raise SourceError(
-                f"several columns of {name} hold bytes; say which one holds images with "
+                f"several columns of {table} hold bytes; say which one holds images with "
                 f"--image-column. Received: {', '.join(images)}"
             )
         image = (by_name or images)[0]
     if image is None:
-        path_at, id_at = find_columns(columns, options, name)
+        path_at, id_at = find_columns(columns, options, table)
+        if not _is_text(kinds[path_at]):
+            raise SourceError(
+                f"a column of images holds bytes, and one of paths holds text. Received: "
+                f"{columns[path_at]!r}, {kinds[path_at]}, in {table}"
+            )
         return _Wanted(columns[path_at], None if id_at is None else columns[id_at], is_image=False)
-    if options.id_column is not None:
-        return _Wanted(image, columns[find_column(columns, options.id_column, name)], is_image=True)
-    lower = {column.lower(): column for column in columns if column != image}
-    identity = next((lower[c] for c in (*ID_COLUMNS, "path", "file_name") if c in lower), None)
+    find_column(columns, image, table)
+    identity = options.id_column
+    if identity is None:
+        lower = {name.lower(): name for name in columns if name != image}
+        identity = next((lower[c] for c in (*ID_COLUMNS, "path", "file_name") if c in lower), None)
+    if identity is not None:
+        find_column(columns, identity, table)
     return _Wanted(image, identity, is_image=True)
 
 
-def _holds_bytes(kind: Any) -> bool:
+def _holds_images(kind: Any) -> bool:
+    """Bytes, in whichever of Arrow's forms, or a struct with a field of them."""
     from pyarrow import types
 
     if types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+        at = kind.get_field_index("bytes")
+        return bool(at >= 0 and _is_bytes(kind.field(at).type))
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_bytes(kind.value_type)
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )  # fmt: skip
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(
+        types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+        or types.is_null(kind) or _is_bytes(kind)
+    )  # fmt: skip
