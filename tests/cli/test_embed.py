@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from commands import mobilenet_hub_command
+from commands import environment, mobilenet_hub_command
 from pictures import SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]
@@ -128,3 +131,41 @@ def test_sources_from_lists_and_tables(folder):
     options = ["--root", "photos", "--path-column", "where", "--id-column", "mine"]
     assert run("list.csv", "-o", "out", *options, *FAST).returncode == 0
     assert pq.read_table("out").column("id").to_pylist() == ["a"]
+
+
+def test_what_it_wrote_is_not_among_its_sources_the_next_time(folder):
+    for output, others in (("f.parquet", []), ("f.npy", ["f.ids.txt"])):
+        words = [*map(str, (folder / "photos").iterdir()), output, *others]
+        (folder / "photos" / "0002.jpg").write_bytes(b"no image")
+        run(*words[:5], "-o", output, *FAST, check=True)
+        done = run(*words, f"{output}.errors.jsonl", "-o", output, *FAST)
+        assert (done.returncode, "left out" in done.stderr) == (0, True), done.stderr
+        assert "0 embedded" in done.stderr
+    alone = run("f.parquet", "-o", "f.parquet", *FAST)
+    assert (alone.returncode, "is the only source" in alone.stderr) == (2, True)
+
+
+def test_a_share_without_images_is_done(folder):
+    for index in range(30):
+        done = run("photos/0000.jpg", "-o", "out", "--shard", f"{index}/30", *FAST)
+        assert (done.returncode, "error" in done.stderr) == (0, False)
+        if index > 1 and "0 embedded" in done.stderr:
+            break
+    else:
+        raise AssertionError("no share was empty")
+
+
+def test_a_full_disk_is_named_with_the_file_and_what_to_do(folder):
+    limited = f"ulimit -f 1; {sys.executable} -m mobilenet_hub embed photos -o out --threads 1"
+    done = subprocess.run(
+        ["sh", "-c", f"{limited} --module {SMALL} --size 32"],
+        capture_output=True, text=True, check=False, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(r"error: .*make room, and the same command.*'out/.*part-00000", done.stderr)
+
+
+def test_rows_that_go_from_a_file_are_counted_in_words(folder):
+    run("photos", "-o", "f.npy", *FAST, check=True)
+    done = run("photos/0001.jpg", "-o", "f.npy", *FAST, check=True)
+    assert "4 rows of images not named this time taken out" in done.stderr

@@ -66,7 +66,7 @@ def embed_command(
     from mobilenet_hub.pipeline.sources.source import SourceOptions
 
     share = shard or options.Shard(0, 1)
-    _refuse_own_source(paths, output)
+    paths = _without_output(paths, output)
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     source = open_words(paths, how)
     loaded = InferenceModule(module)
@@ -91,15 +91,25 @@ def embed_command(
     if summary.interrupted:
         print_error("interrupted; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED)
+    if share.shares > 1 and not (summary.failures and strict):
+        return  # a share of few images may well have none
     end(summary.rows, summary.failures, strict=strict)
 
 
-def _refuse_own_source(paths: list[str], output: Path) -> None:
-    if not output.exists():
-        return
-    for path in paths:
-        if Path(path).exists() and output.samefile(path):
-            raise typer.BadParameter(f"the output is one of the sources. Received: {path!r}")
+def _without_output(paths: list[str], output: Path) -> list[str]:
+    """The words of the command line but for what an earlier run wrote: `embed * -o out.parquet`."""
+    from mobilenet_hub.pipeline.dataset.formats import errors_path, files_of
+
+    written = [path for path in (*files_of(output), errors_path(output)) if path.exists()]
+    left = [
+        path for path in paths
+        if not (Path(path).exists() and any(map(Path(path).samefile, written)))
+    ]  # fmt: skip
+    if not left:
+        raise typer.BadParameter(f"the output is the only source. Received: {paths[0]!r}")
+    if len(left) < len(paths):
+        print_note("what this command wrote before is left out of its sources")
+    return left
 
 
 def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Done
+from mobilenet_hub.pipeline.dataset.ownership import refuse_other_errors
 from mobilenet_hub.pipeline.dataset.parquet import Layout
 from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, DatasetWriter, Shard
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
@@ -129,19 +131,20 @@ def embed_to(
         loaded, preprocessing, labels=labels, normalize=normalize, dtype=dtype,
         dimensions=dimensions, content_hash=content_hash,
     )  # fmt: skip
-    _check_errors(None if errors is None else Path(errors), path)
     single = single_file.is_single(path)
+    _check_errors(None if errors is None else Path(errors), path, single=single)
     if single:
         single_file.check_output(path, settings, restart=restart)
         if shard != (0, 1):
             raise InputError(f"a shard needs a folder as output. Received: {str(path)!r}")
+    layout = _layout(loaded, settings)
+    begin = partial(single_file.begin, path, layout, restart=restart)
     dataset = DatasetWriter(
-        single_file.work_folder(path) if single else path, _layout(loaded, settings),
-        part_items=part_items, shard=shard, restart=restart,
-        find_moved=partial(single_file.begin, path, restart=restart) if single else frozenset,
+        single_file.work_folder(path) if single else path, layout, part_items=part_items,
+        shard=shard, restart=restart, find_moved=begin if single else frozenset,
     )  # fmt: skip
     counts, dropped, incomplete = Counts(), 0, False
-    with dataset, Stop() as stop:
+    with _advice_where_full(), dataset, Stop() as stop:
         items = Selection(opened, shard, remember=single)
         if executor is None:
             processor = Processor(loaded, settings, done=dataset.done, threads=threads)
@@ -180,9 +183,24 @@ def embed_to(
     )  # fmt: skip
 
 
-def _check_errors(errors: Path | None, output: Path) -> None:
-    """Refuse a list of errors that cannot be written, or would be written over the output."""
+@contextmanager
+def _advice_where_full() -> Iterator[None]:
+    """A full disk, or quota, as an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        advice = "make room, and the same command goes on from what was committed"
+        reason = f"{os.strerror(error.errno)}; {advice}"
+        raise OSError(error.errno, reason, error.filename) from error
+
+
+def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:
+    """Refuse a list of errors that cannot be written, or only over something else."""
     if errors is None:
+        if single:
+            refuse_other_errors(formats.errors_path(output))
         return
     if errors.suffix.lower() not in (".jsonl", ".parquet"):
         raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
@@ -192,6 +210,7 @@ def _check_errors(errors: Path | None, output: Path) -> None:
             "errors are listed in a file of their own, in a folder that exists. "
             f"Received: {str(errors)!r}"
         )
+    refuse_other_errors(errors)
 
 
 def _layout(module: InferenceModule, settings: Settings) -> Layout:

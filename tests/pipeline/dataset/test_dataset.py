@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -449,11 +450,66 @@ def test_two_runs_do_not_write_to_one_dataset(folder, module):
     assert list(read(folder / "out")) == ["first"]
 
 
-def test_a_file_that_was_replaced_by_another_is_made_anew(folder, module):
-    write(folder / "out.parquet", module)
-    pq.write_table(pa.table({"id": ["other"]}), folder / "out.parquet")
-    assert write(folder / "out.parquet", module).counts.done == 10
-    assert_rows(read(folder / "out.parquet"), expected(module))
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.csv"])
+def test_an_older_one_of_our_own_files_in_the_place_of_the_last_is_made_anew(
+    folder, module, output
+):
+    write(folder / output, module, "photos/000[0-4].jpg")
+    old = {path: path.read_bytes() for path in folder.glob("out.*") if path.is_file()}
+    write(folder / output, module)
+    for path, data in old.items():
+        path.write_bytes(data)
+    write(folder / output, module)
+    assert_rows(dict(sorted(read(folder / output).items())), expected(module))
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.csv"])
+def test_a_file_of_somebody_else_in_the_place_of_ours_is_not_overwritten(folder, module, output):
+    write(folder / output, module)
+    if output == "out.parquet":
+        pq.write_table(pa.table({"id": ["other"]}), folder / output)
+    elif output == "out.npy":
+        np.save(folder / output, np.zeros((10, 3)))
+    else:
+        (folder / output).write_text("a,b\n1,2\n")
+    precious = (folder / output).read_bytes()
+    with pytest.raises(InputError, match=r"not written by this command.*--restart"):
+        write(folder / output, module)
+    assert (folder / output).read_bytes() == precious
+    assert write(folder / output, module, restart=True).rows == 10
+    assert_rows(read(folder / output), expected(module))
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl", "mine.parquet", "out.npy.errors.jsonl"])
+def test_failures_are_not_listed_over_a_file_of_somebody_else(folder, module, name):
+    (folder / "photos" / "0001.jpg").write_bytes(b"no image")
+    (folder / name).write_text('{"precious": 1}\n')
+    chosen = {"errors": folder / name} if name.startswith("mine") else {}
+    with pytest.raises(InputError, match="holds something else"):
+        write(folder / "out.npy", module, **chosen)
+    assert (folder / name).read_text() == '{"precious": 1}\n'
+    assert not (folder / "out.npy").exists()
+    (folder / name).unlink()
+    for _ in range(2):  # the second time over a list of our own
+        assert write(folder / "out.npy", module, **chosen).failures == 1
+
+
+def test_standard_output_is_no_output(folder, module):
+    with pytest.raises(InputError, match=r"must be a file or a folder.*standard output"):
+        write(Path("-"), module)
+
+
+@pytest.mark.parametrize("output", [b"out\xff", b"out\xff.parquet", b"out\xff.npy", b"out\xff.csv"])
+def test_names_that_are_not_utf_8_are_outputs_like_any_other(folder, module, output):
+    path = folder / os.fsdecode(output)
+    for _ in range(2):
+        assert write(path, module).rows == 10
+    assert_rows(read(path), expected(module))
+
+
+def test_a_single_file_says_how_many_rows_it_drops(folder, module):
+    write(folder / "out.npy", module)
+    assert write(folder / "out.npy", module, "photos/000[0-3].jpg").dropped == 6
 
 
 def test_a_part_that_lost_its_rows_is_made_again(folder, module):

@@ -139,7 +139,7 @@ def _write_csv(file: BinaryIO, schema: Any, batches: Iterable[Any]) -> None:
     import pyarrow as pa
     from pyarrow.csv import CSVWriter
 
-    flat = _flat_schema(schema)
+    flat = flat_schema(schema)
     with CSVWriter(file, flat) as writer:
         for batch in batches:
             columns: list[Any] = []
@@ -160,7 +160,7 @@ def _write_csv(file: BinaryIO, schema: Any, batches: Iterable[Any]) -> None:
 _STEMS = {"embedding": "e", "labels": "label", "label_indices": "label_index", "scores": "score"}
 
 
-def _flat_schema(schema: Any) -> Any:
+def flat_schema(schema: Any) -> Any:
     """One column for each value of a fixed-size list."""
     import pyarrow as pa
 

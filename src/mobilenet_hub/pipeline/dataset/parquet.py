@@ -190,8 +190,20 @@ def row_count(path: str | PathLike[str]) -> int:
     """
     from pyarrow.parquet import read_metadata
 
-    with _damage_named(path):
-        return int(read_metadata(path).num_rows)
+    with _damage_named(path), Path(path).open("rb") as file:
+        return int(read_metadata(file).num_rows)
+
+
+def read_schema(path: str | PathLike[str]) -> Any:
+    """The Arrow schema of a Parquet file.
+
+    Raises:
+        DatasetError: it is damaged, or something else.
+    """
+    from pyarrow import parquet
+
+    with _damage_named(path), Path(path).open("rb") as file:
+        return parquet.read_schema(file)
 
 
 def read_parts(
@@ -205,7 +217,8 @@ def read_parts(
     from pyarrow.parquet import ParquetFile as Reader
 
     for path in paths:
-        with _damage_named(path), Reader(path) as file:
+        # Opened here, because pyarrow itself opens no path that is not UTF-8.
+        with _damage_named(path), Path(path).open("rb") as opened, Reader(opened) as file:
             yield from file.iter_batches(_GROUP_ROWS, columns=columns, use_threads=False)
 
 

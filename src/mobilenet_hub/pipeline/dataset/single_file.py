@@ -23,6 +23,8 @@ from mobilenet_hub.pipeline.dataset import formats
 from mobilenet_hub.pipeline.dataset.formats import Stamps
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER
+from mobilenet_hub.pipeline.dataset.ownership import refuse_other_output
+from mobilenet_hub.pipeline.dataset.parquet import Layout
 from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.dataset.writer import DatasetWriter
 from mobilenet_hub.pipeline.sources.items import Stamp
@@ -50,8 +52,13 @@ def is_single(path: Path) -> bool:
     """Whether an output is one file, by its suffix; else it is a folder.
 
     Raises:
-        InputError: it is named like a file of another format.
+        InputError: it is named like a file of another format, or means standard output.
     """
+    if str(path) == "-":
+        raise InputError(
+            "the output must be a file or a folder: an interrupted run goes on from what is there. "
+            "Received: '-', standard output"
+        )
     if formats.format_of(path) is not None:
         return True
     if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
@@ -98,12 +105,17 @@ def packed_parts(path: Path) -> frozenset[PartName]:
     return _packed(path).parts
 
 
-def begin(path: Path, *, restart: bool) -> frozenset[PartName]:
+def begin(path: Path, layout: Layout, *, restart: bool) -> frozenset[PartName]:
     """What a run does first, when it alone may write: see what is in the file, tidy up around it.
 
     Returns:
         The parts whose rows are in the file and nowhere else.
+
+    Raises:
+        InputError: somebody else's file lies there.
     """
+    if not restart and not _packed(path).parts:
+        refuse_other_output(path, layout.schema())
     files = (*formats.files_of(path), formats.errors_path(path))
     remove_leftovers(path.parent, {file.name for file in files}.__contains__)
     parts = frozenset() if restart else packed_parts(path)
