@@ -60,6 +60,13 @@ def test_what_cannot_be_read_is_listed_and_stops_nothing(folder):
     assert [record["id"] for record in records] == [f"photos/000{i}.jpg" for i in range(3)]
 
 
+def test_lists_are_read_as_embed_reads_them(folder):
+    (folder / "list.csv").write_text("mine,where\na,0001.jpg\n")
+    options = ["--root", "photos", "--path-column", "where", "--id-column", "mine"]
+    done = run("list.csv", "--json", *options, *FAST)
+    assert json.loads(done.stdout)["id"] == "a"
+
+
 def test_nothing_to_classify_ends_with_1(folder):
     (folder / "x.jpg").write_bytes(b"")
     assert run("x.jpg", *FAST).returncode == 1

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import http_server as web
 from commands import environment, mobilenet_hub_command
 from pictures import SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
@@ -169,3 +170,23 @@ def test_rows_that_go_from_a_file_are_counted_in_words(folder):
     run("photos", "-o", "f.npy", *FAST, check=True)
     done = run("photos/0001.jpg", "-o", "f.npy", *FAST, check=True)
     assert "4 rows of images not named this time taken out" in done.stderr
+
+
+def test_standard_output_holds_no_dataset(folder):
+    done = run("photos", "-o", "-", *FAST)
+    assert done.returncode == 2
+    assert "standard output cannot hold one" in done.stderr
+    assert not (folder / "-").exists()
+
+
+def test_the_timeout_is_one_setting_with_the_environment(folder, monkeypatch):
+    monkeypatch.setenv("MOBILENET_HUB_TIMEOUT", "no number")
+    with web.serving() as server:
+        server.on("/a.jpg", web.file(encoded(1)))
+        url = f"{server.url}/a.jpg"
+        done = run(url, "-o", "out", *FAST)
+        assert done.returncode == 2
+        assert "MOBILENET_HUB_TIMEOUT" in done.stderr
+        assert not (folder / "out").exists()
+        assert run(url, "-o", "out", "--timeout", "5", *FAST).returncode == 0
+    assert run(url, "-o", "out", "--timeout", "0", *FAST).returncode == 2

@@ -72,3 +72,21 @@ def test_the_duplicates_command_prints_groups_and_a_page(folder):
     done = run("duplicates", "out", "-t", "0.9999", "--json")
     assert json.loads(done.stdout)["first"] == "photos/0002.jpg"
     assert run("duplicates", "nowhere").returncode == 1
+
+
+def test_photos_and_datasets_where_an_index_is_expected_are_told_what_comes_first(folder):
+    pytest.importorskip("usearch")
+    write_pictures(folder / "photos", 2)
+    for arguments in (
+        ["index", "photos"],
+        ["duplicates", "photos"],
+        ["duplicates", "photos/0000.jpg"],
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert "as `mobilenet-hub embed PHOTOS --output DATASET` writes it" in done.stderr
+        assert "Traceback" not in done.stderr
+    done = run("search", "photos/0000.jpg", "--index", "photos")
+    assert done.returncode == 1
+    assert "`mobilenet-hub index DATASET`" in done.stderr
+    assert "`mobilenet-hub embed PHOTOS --output DATASET`" in done.stderr

@@ -63,7 +63,7 @@ def list_command(
         print_note("* default; images of any size are accepted")
 
 
-def info_command(handle: options.Handle, as_json: options.Json = False) -> None:
+def info_command(handle: options.HandleOrPath, as_json: options.Json = False) -> None:
     """All there is to know of one module, or of weights in a file, and where they come from."""
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.readers import read_module

@@ -35,6 +35,13 @@ def classify_command(
     resample: options.Resample = "bilinear",
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    all_files: options.AllFiles = False,
+    follow_links: options.FollowLinks = False,
+    root: options.Root = None,
+    path_column: options.PathColumn = None,
+    image_column: options.ImageColumn = None,
+    id_column: options.IdColumn = None,
+    timeout: options.Timeout = None,
     as_json: options.JsonLines = False,
     strict: options.Strict = False,
 ) -> None:
@@ -45,8 +52,10 @@ def classify_command(
     """
     from mobilenet_hub.pipeline.api import classify
     from mobilenet_hub.pipeline.sources.resolve import open_words
+    from mobilenet_hub.pipeline.sources.source import SourceOptions
 
-    source = open_words(paths)
+    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
+    source = open_words(paths, how)
     records = classify(
         source.items(), module, top_k=top_k, crop=crop, resample=resample,
         size=size, max_pixels=max_pixels,

@@ -12,6 +12,7 @@ import typer
 from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import EXIT_INTERRUPTED, end, print_error, print_json, print_note
+from mobilenet_hub.cli.values import Shard
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def embed_command(
     path_column: options.PathColumn = None,
     image_column: options.ImageColumn = None,
     id_column: options.IdColumn = None,
+    timeout: options.Timeout = None,
     restart: options.Restart = False,
     shard: options.ShardOfJob = None,
     threads: options.Threads = None,
@@ -65,7 +67,7 @@ def embed_command(
     from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.pipeline.sources.source import SourceOptions
 
-    share = shard or options.Shard(0, 1)
+    share = shard or Shard(0, 1)
     paths = _without_output(paths, output)
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     source = open_words(paths, how)

@@ -6,48 +6,24 @@ is used: in `settings` and `pipeline.sources.source.SourceOptions`.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
 from mobilenet_hub import settings
+from mobilenet_hub.cli.values import (
+    Shard,
+    Size,
+    check_output,
+    parse_shard,
+    parse_size,
+    set_timeout,
+)
+from mobilenet_hub.web.patience import TIMEOUT_VARIABLE
 
 _SOURCES, _RESULTS, _RUN = "Sources", "Results", "Run"  # panels of the help of `embed`
 _ANY_WEIGHTS = "checkpoint, SavedModel, .keras, .h5, .safetensors, .tflite and more"
-
-
-class Size(NamedTuple):
-    """Of images, in pixels."""
-
-    height: int
-    width: int
-
-
-class Shard(NamedTuple):
-    """Which share of a job is done here, counted from 0, and how many there are."""
-
-    share: int
-    shares: int
-
-
-def _parse_size(text: str) -> Size:
-    """`128` or `97x131` (height x width)."""
-    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.lower())
-    size = match and Size(int(match[1]), int(match[2] or match[1]))
-    if not size or 0 in size:
-        raise typer.BadParameter(f"size must be like 128 or 97x131 pixels. Received: {text!r}")
-    return size
-
-
-def _parse_shard(text: str) -> Shard:
-    """`3/8`: the fourth of eight shares."""
-    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    shard = match and Shard(int(match[1]), int(match[2]))
-    if not shard or shard.share >= shard.shares:
-        raise typer.BadParameter(f"shard must be I/N with I from 0 to N-1. Received: {text!r}")
-    return shard
 
 
 # Which images.
@@ -84,7 +60,8 @@ Root = Annotated[
     str | None,
     typer.Option(
         metavar="FOLDER",
-        help="What relative paths in lists are relative to; the current folder by default.",
+        help="What relative paths in lists are relative to; by default the current folder, or, "
+        "if they are not found there, the list's own.",
         rich_help_panel=_SOURCES,
     ),
 ]
@@ -96,6 +73,20 @@ ImageColumn = Annotated[
 ]
 IdColumn = Annotated[
     str | None, typer.Option(help="Column of ids in both.", rich_help_panel=_SOURCES)
+]
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        max=86_400,
+        metavar="SECONDS",
+        callback=set_timeout,
+        envvar=TIMEOUT_VARIABLE,
+        help="How long to wait for a byte of a network.",
+        show_default="30",
+        rich_help_panel=_SOURCES,
+    ),
 ]
 
 # How they become pixels.
@@ -115,7 +106,7 @@ InputSize = Annotated[
     Size | None,
     typer.Option(
         "--size",
-        parser=_parse_size,
+        parser=parse_size,
         metavar="HEIGHT[xWIDTH]",
         help="Input size, for modules that take any (MobileNet V1 from version 3 on).",
         show_default="the module's own",
@@ -188,7 +179,7 @@ ContentHash = Annotated[
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="PATH", show_default=False,
+        "--output", "-o", metavar="PATH", show_default=False, callback=check_output,
         help="A folder for a dataset of Parquet parts; or one file, by its suffix: .parquet, "
         ".npy (and .ids.txt), .csv.",
     ),
@@ -213,7 +204,7 @@ ShardOfJob = Annotated[
     Shard | None,
     typer.Option(
         "--shard",
-        parser=_parse_shard,
+        parser=parse_shard,
         metavar="I/N",
         help="Do the I-th of N shares, I from 0 to N-1; all may write to one folder.",
         show_default="0/1",
@@ -270,7 +261,8 @@ IndexFolder = Annotated[
     typer.Option("--output", "-o", help="The index's folder.", show_default="DATASET.index"),
 ]
 Index = Annotated[
-    Path, typer.Option("--index", "-i", help="What `index` wrote.", show_default=False)
+    Path,
+    typer.Option("--index", "-i", help="What `index` wrote of them.", show_default=False),
 ]
 Count = Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")]
 Threshold = Annotated[
@@ -296,10 +288,12 @@ AllVersions = Annotated[
 Here = Annotated[
     bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
 ]
-Handle = Annotated[
+HandleOrPath = Annotated[
     str,
     typer.Argument(
-        help="A module's handle, with or without its version; or a file.", show_default=False
+        help="A module's handle, with or without its version; or the path of a file, folder or "
+        f"archive with weights ({_ANY_WEIGHTS}).",
+        show_default=False,
     ),
 ]
 Handles = Annotated[

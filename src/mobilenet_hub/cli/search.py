@@ -34,6 +34,7 @@ def search_command(
     module: options.IndexedModule = None,
     html: options.Html = None,
     root: options.HtmlRoot = None,
+    timeout: options.Timeout = None,
     as_json: options.JsonLines = False,
     strict: options.Strict = False,
 ) -> None:

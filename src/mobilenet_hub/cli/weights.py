@@ -46,6 +46,7 @@ def fetch_command(
     force: options.Force = False,
     repin: options.Repin = False,
     lock: options.Lock = None,
+    timeout: options.Timeout = None,
     as_json: options.Json = False,
 ) -> None:
     """Download the weights of modules into the cache, convert and verify them."""

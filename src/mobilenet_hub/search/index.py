@@ -173,7 +173,8 @@ class Index:
         ) as e:
             hint = f"; did you mean {made}?" if (made := default_path(self.path)).is_dir() else ""
             raise DatasetError(
-                f"expected an index made by `mobilenet-hub index`: {e}{hint}. "
+                "expected an index, as `mobilenet-hub index DATASET` makes it of what "
+                f"`mobilenet-hub embed PHOTOS --output DATASET` wrote: {str(e).rstrip('.')}{hint}. "
                 f"Received: {str(path)!r}"
             ) from e
 

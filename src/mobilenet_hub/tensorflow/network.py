@@ -147,8 +147,8 @@ class MobileNet(tf.Module):
                 x = tf.nn.conv2d(x, kernel, strides, "SAME", name="Conv2D")
             with tf.name_scope("BatchNorm"):
                 x = self._batch_norm(layer, x, training, momentum, updates)
-            if layer.relu6:
-                x = tf.nn.relu6(x, name="Relu6")
+            if layer.activation is not None:
+                x = getattr(tf.nn, layer.activation)(x, name=layer.activation.capitalize())
             return x if residual is None else tf.add(x, residual, name="add")
 
     def _batch_norm(

@@ -199,8 +199,9 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
         yield from itertools.chain((first,), batches)
     except (pa.ArrowException, KeyError, FileNotFoundError, ValueError) as error:
         raise DatasetError(
-            "expected a dataset of embeddings (.parquet, .npy, or a folder of Parquet files): "
-            f"{error}. Received: {str(path)!r}"
+            "expected a dataset of embeddings (.parquet, .npy, or a folder of Parquet files), as "
+            "`mobilenet-hub embed PHOTOS --output DATASET` writes it: "
+            f"{str(error).rstrip('.')}. Received: {str(path)!r}"
         ) from error
 
 

@@ -1,0 +1,73 @@
+"""Values of options that are more than words and numbers: how they are read, what is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from mobilenet_hub.web.patience import TIMEOUT_VARIABLE
+
+
+class Size(NamedTuple):
+    """Of images, in pixels."""
+
+    height: int
+    width: int
+
+
+class Shard(NamedTuple):
+    """Which share of a job is done here, counted from 0, and how many there are."""
+
+    share: int
+    shares: int
+
+
+def parse_size(text: str) -> Size:
+    """`128` or `97x131` (height x width).
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.lower())
+    size = match and Size(int(match[1]), int(match[2] or match[1]))
+    if not size or 0 in size:
+        raise typer.BadParameter(f"size must be like 128 or 97x131 pixels. Received: {text!r}")
+    return size
+
+
+def parse_shard(text: str) -> Shard:
+    """`3/8`: the fourth of eight shares.
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    shard = match and Shard(int(match[1]), int(match[2]))
+    if not shard or shard.share >= shard.shares:
+        raise typer.BadParameter(f"shard must be I/N with I from 0 to N-1. Received: {text!r}")
+    return shard
+
+
+def check_output(path: Path) -> Path:
+    """The path of a dataset.
+
+    Raises:
+        typer.BadParameter: standard output.
+    """
+    if str(path) == "-":
+        raise typer.BadParameter(
+            "a dataset is a folder or a file with a suffix, standard output cannot hold one. "
+            "Received: '-'"
+        )
+    return path
+
+
+def set_timeout(seconds: float | None) -> float | None:
+    """Hand the setting to whatever reads from a network, in this process and in its workers."""
+    if seconds is not None:
+        os.environ[TIMEOUT_VARIABLE] = str(seconds)
+    return seconds
