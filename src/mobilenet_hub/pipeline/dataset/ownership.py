@@ -33,7 +33,7 @@ def is_output(path: Path, schema: Any) -> bool:
             width = schema.field("embedding").type.list_size
             return bool(values.ndim == 2 and values.shape[1] == width)
         with path.open(encoding="utf-8", newline="") as file:
-            return next(csv.reader(file), None) == flat_schema(schema).names
+            return bool(next(csv.reader(file), None) == flat_schema(schema).names)
     except (DatasetError, ValueError, EOFError, csv.Error):
         return False
 
