@@ -133,3 +133,14 @@ def test_embedder_takes_paths_and_adds_labels(folder):
     assert result["id"].tolist() == paths.tolist()
     with pytest.raises(SourceError, match="Received: image"):
         embedder({"image": np.zeros((1, 4, 4, 3))})
+
+
+@pytest.mark.parametrize("column", ["bytes", "path"])
+def test_embedder_fails_a_null_and_nothing_else(folder, column):
+    good = encoded(1) if column == "bytes" else "photos/0001.jpg"
+    values = np.array([good, None, good], object)
+    ids = np.array(["a", "b", None], object)
+    result = Embedder(SMALL, size=SIZE)({column: values, "id": ids})
+    assert result["stage"].tolist() == ["", "read", ""]
+    assert result["reason"][1] == "null instead of an image"
+    assert np.isfinite(result["embedding"][[0, 2]]).all()

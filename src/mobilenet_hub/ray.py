@@ -34,7 +34,14 @@ from mobilenet_hub.pipeline.job import Executor
 from mobilenet_hub.pipeline.parallel import ResultStream, batched
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.results import Results
-from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem, Item, NamedItem, SliceItem
+from mobilenet_hub.pipeline.sources.items import (
+    BrokenItem,
+    BytesItem,
+    FileItem,
+    Item,
+    NamedItem,
+    SliceItem,
+)
 from mobilenet_hub.settings import Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
 
@@ -110,9 +117,20 @@ def _items(batch: dict[str, np.ndarray[Any, Any]]) -> list[Item]:
         )
     names = [str(name) for name in named]
     if data is not None:
-        return [BytesItem(n, n, bytes(value)) for n, value in zip(names, data, strict=True)]
+        return [
+            _null(name) if value is None else BytesItem(name, name, bytes(value))
+            for name, value in zip(names, data, strict=True)
+        ]
     assert paths is not None
-    return [NamedItem(n, str(path)) for n, path in zip(names, paths, strict=True)]
+    return [
+        _null(name) if path is None else NamedItem(name, str(path))
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _null(name: str) -> Item:
+    """A row without an image: it fails, and no other does."""
+    return BrokenItem(name, name, "read", "null instead of an image")
 
 
 def _spread(

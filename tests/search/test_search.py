@@ -149,6 +149,81 @@ def test_what_is_no_index_is_refused(folder):
         Index("index")
 
 
+@pytest.mark.parametrize("name", ["vectors.usearch", "ids.arrow"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
+def test_a_damaged_index_is_refused_before_it_is_used(folder, name, damage):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    index = build_index(write_vectors(folder / "v.parquet", clouds(500)), "index")
+    data = bytearray((index / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = {"bit": bytes(data), "cut": bytes(data[:-7]), "empty": b""}[damage]
+    (index / name).write_bytes(damaged)
+    with pytest.raises(DatasetError, match=r"expected an index.*Received: 'index'"):
+        Index("index")
+    assert len(Index(build_index("v.parquet", "index"))) == 500
+
+
+def test_a_dataset_that_is_not_indexed_is_answered_with_the_command(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index
+
+    write_vectors(folder / "v.parquet", clouds(5))
+    with pytest.raises(DatasetError, match="`mobilenet-hub index DATASET` makes it"):
+        Index("v.parquet")
+    write_pictures(folder / "photos", 2)
+    with pytest.raises(DatasetError, match="mobilenet-hub embed PHOTOS --output DATASET"):
+        find_duplicates("photos")
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64())])
+def test_lists_of_any_length_number_ids_and_rows_without_embedding_are_read(folder, kind):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    vectors = clouds(40)
+    vectors[30] = vectors[3]
+    rows = [None if at == 7 else row.tolist() for at, row in enumerate(vectors)]
+    table = pa.table({"id": pa.array(range(100, 140)), "embedding": pa.array(rows, kind)})
+    pq.write_table(table, folder / "v.parquet")
+    index = Index(build_index("v.parquet"))
+    assert len(index) == 39
+    assert {match.id for match in index.search(vectors[3], 2)} == {"103", "130"}
+    (group,) = find_duplicates("v.parquet", threshold=0.9999)
+    assert (group.first, [match.id for match in group.others]) == ("103", ["130"])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", "b"]),
+        pa.array([["a"], ["b"]]),
+        pa.array([[1.0], [1.0, 2.0]]),
+        pa.array([[], []], pa.list_(pa.float32())),
+        pa.array([[1.0, None], [1.0, 2.0]]),
+    ],
+)
+def test_embeddings_that_are_no_lists_of_so_many_numbers_are_refused(folder, column):
+    pq.write_table(pa.table({"id": ["a", "b"], "embedding": column}), folder / "v.parquet")
+    with pytest.raises(DatasetError, match=r"v\.parquet"):
+        find_duplicates("v.parquet")
+
+
+def test_an_index_notes_precision_and_engine_and_queries_with_them(folder):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_pictures(folder / "photos", 3)
+    module = hub.Module(SMALL, engine="onnxruntime")
+    embed_to("photos", "out", module, size=SIZE)
+    index = Index(build_index("out"))
+    assert (index.made["engine"], index.made["precision"]) == ("onnxruntime", "float32")
+    (record,) = index.embed(open_sources("photos/0001.jpg").items())
+    (own,) = hub.embed("photos/0001.jpg", module, size=SIZE)
+    np.testing.assert_array_equal(record.embedding, own.embedding)
+
+
 def test_an_index_of_other_weights_is_refused(folder):
     pytest.importorskip("usearch")
     from mobilenet_hub.search import Index, build_index

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.index import Match, new_index
-from mobilenet_hub.search.vectors import row_ids, unit_vectors
+from mobilenet_hub.search.vectors import unit_rows
 
 # Up to so many first images, every one is compared with; beyond, those that an index finds, which
 # misses about one neighbour in a thousand and takes time that grows little more than linearly.
@@ -58,7 +58,7 @@ def find_duplicates(dataset: str | Path, *, threshold: float = 0.95) -> list[Gro
     if not 0 < threshold <= 1:
         raise InputError(f"threshold must be above 0 and at most 1. Received: {threshold}")
     dataset = Path(dataset)
-    assignments = list(_assign(unit_vectors(dataset), threshold))
+    assignments = list(_assign((vectors for _, vectors in unit_rows(dataset)), threshold))
     if not assignments:
         return []
     first = np.concatenate([rows for rows, _ in assignments])
@@ -78,7 +78,7 @@ def _named(
     """Groups by their ids, which are read only now, and only those needed kept."""
     names: dict[int, str] = {}
     row = 0
-    for ids in row_ids(dataset):
+    for ids, _ in unit_rows(dataset):
         for identity in ids:
             if wanted[row]:
                 names[row] = identity

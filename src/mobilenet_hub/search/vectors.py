@@ -1,4 +1,4 @@
-"""What the rest of the room reads of a dataset: unit vectors, ids, and how they were made."""
+"""What the rest of the room reads of a dataset: ids and unit vectors, and how they were made."""
 
 from __future__ import annotations
 
@@ -13,55 +13,82 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Manifest
-from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY
+from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
 from mobilenet_hub.pipeline.outputs import l2_normalized
 
 
-def unit_vectors(dataset: Path) -> Iterator[NDArray[np.float32]]:
-    """The embeddings of a dataset, each scaled to length 1, in batches.
+def unit_rows(dataset: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """The rows of a dataset in batches, each embedding scaled to length 1.
+
+    Rows without an embedding are left out: some tools write failures so. Embeddings may be lists of
+    any kind and of any numbers, ids strings or numbers.
 
     Yields:
-        float32 [rows, features].
+        ids, and float32 [rows, features].
 
     Raises:
-        DatasetError: it is not a dataset of embeddings, or they are not all of one length.
+        DatasetError: it is not a dataset of embeddings, they are not all of one length, or a row
+            has no id.
     """
+    import pyarrow as pa
+
     features: int | None = None
-    for batch in formats.read_rows(dataset, ["embedding"]):
-        values = formats.embeddings(batch)
-        if features is None:
-            features = values.shape[1]
-        if values.shape[1] != features or not np.isfinite(values).all():
+    for batch in formats.read_rows(dataset, ["id", "embedding"]):
+        rows = batch.filter(batch.column("embedding").is_valid())
+        if rows.num_rows == 0:
+            continue
+        try:
+            ids = rows.column("id").cast(pa.string())
+            vectors = _matrix(rows.column("embedding"))
+        except (pa.ArrowException, ValueError) as error:
             raise DatasetError(
-                f"expected finite embeddings of {features} numbers each. "
-                f"Received: {str(dataset)!r}, with {values.shape[1]} numbers or not finite"
+                f"expected embeddings that are lists of numbers: {error}. "
+                f"Received: {str(dataset)!r}"
+            ) from error
+        features = features or vectors.shape[1]
+        if vectors.shape[1] != features or not np.isfinite(vectors).all() or ids.null_count:
+            raise DatasetError(
+                f"expected an id and a finite embedding of {features} numbers in each row. "
+                f"Received: {str(dataset)!r}, with {vectors.shape[1]} numbers, not finite, or "
+                "without id"
             )
-        yield l2_normalized(values.astype(np.float32, copy=False))
+        yield ids.to_pylist(), l2_normalized(vectors)
 
 
-def row_ids(dataset: Path) -> Iterator[list[str]]:
-    """The ids of a dataset's rows, in the same batches."""
-    for batch in formats.read_rows(dataset, ["id"]):
-        yield batch.column("id").to_pylist()
+def _matrix(column: Any) -> NDArray[np.float32]:
+    """Lists without nulls as float32 [rows, features].
+
+    Raises:
+        ValueError, ArrowException: they are no lists of numbers, or not of one length.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not (
+        pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    ):
+        raise ValueError(f"the column has the type {kind}")
+    lengths = pc.list_value_length(column).unique().to_pylist()
+    if len(lengths) > 1 or lengths == [0]:
+        raise ValueError(f"lists of {sorted(lengths)[0]} and of {sorted(lengths)[-1]} numbers")
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"the column has the type {kind}")
+    matrix: NDArray[np.float32] = values.astype(np.float32, copy=False).reshape(len(column), -1)
+    return matrix
 
 
 def how_made(dataset: Path) -> dict[str, Any] | None:
     """The settings that a dataset was made with, or None where nothing tells."""
-    import pyarrow as pa
-    from pyarrow.parquet import read_schema
-
     if dataset.is_dir() or formats.format_of(dataset) == ".parquet":
         parts = formats.parts_of(dataset) if dataset.is_dir() else [dataset]
         try:
-            schema = read_schema(parts[0]) if parts else pa.schema([])
-        except (pa.ArrowException, FileNotFoundError) as error:
+            text = (read_schema(parts[0]).metadata or {}).get(METADATA_KEY) if parts else None
+        except FileNotFoundError as error:
             raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
-    elif not single_file.packed_parts(dataset):
+        made = None if text is None else json.loads(text)
+        return made if isinstance(made, dict) else None
+    if not single_file.packed_parts(dataset):
         return None  # not the file whose settings are noted beside it
-    else:
-        return Manifest(single_file.work_folder(dataset)).read_settings()
-    text = (schema.metadata or {}).get(METADATA_KEY)
-    if text is None:
-        return None
-    made = json.loads(text)
-    return made if isinstance(made, dict) else None
+    return Manifest(single_file.work_folder(dataset)).read_settings()
