@@ -237,7 +237,7 @@ def test_a_decoder_that_raises_anything_else_fails_one_item(module, monkeypatch)
     def broken(*arguments, **options):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(type(processor.preprocessing), "__call__", broken)
+    monkeypatch.setattr("mobilenet_hub.pipeline.processor.preprocess", broken)
     (outcome,) = processor([BytesItem("x", "x", encoded(0))]).outcomes
     assert outcome.reason == "unexpected KeyError: 'surprise'"
 

@@ -90,53 +90,69 @@ class Preprocessing(PreprocessingSettings):
             ImageError: an image that cannot be read: `path` and the reason.
             InputError: an `into` that does not fit.
         """
-        result = self._result(into)
-        picture, window, filled = self._picture(data, path)
-        if (filled.height, filled.width) != (self.height, self.width):
-            result.fill(_PADDING[self.resample])
-        rows = slice(filled.top, filled.top + filled.height)
-        columns = slice(filled.left, filled.left + filled.width)
-        sample(picture, window, result[rows, columns], tf1=self.resample == "tf1")
-        return result
-
-    def _result(self, into: NDArray[Any] | None) -> NDArray[Any]:
         if into is None:
-            return np.empty(self.shape, self.dtype)
-        if into.shape != self.shape or into.dtype != self.dtype or not into.flags.writeable:
+            into = np.empty(self.shape, self.dtype)
+        elif into.shape != self.shape or into.dtype != self.dtype or not into.flags.writeable:
             raise InputError(
                 f"into must be a writeable {self.dtype} array of shape {self.shape}. "
                 f"Received: {into.dtype} {into.shape}, writeable: {into.flags.writeable}"
             )
+        preprocess(data, self, into, path)
         return into
 
-    def _picture(self, data: Data, path: str) -> tuple[NDArray[np.uint8], Window, Box]:
-        """The decoded picture, the window of it to interpolate, the box of the result it fills."""
-        target, exact = (self.height, self.width), self.resample == "tf1"
-        data, kind = _recognised(data, path)
-        if kind == "JPEG":
-            header = jpeg.read_header(data, path, self.max_pixels)
-            size = (header.height, header.width) if exact else header.upright_size
-            fixed = exact or not header.scalable
-            n = 8 if fixed else least_scale_num(size, target, self.crop)
-            picture = jpeg.decode(
-                data, header, path, scale_num=n, fast_dct=exact, upright=not exact,
-                reuse_buffer=True,
-            )  # fmt: skip
-            used, filled = layout(size, target, self.crop, n)
-            factors = (1, 1) if exact else reduction(used, filled)
-            if factors == (1, 1):
-                return picture, Window(used, used.height, used.width), filled
-            image = formats.to_image(picture)
-        else:
-            image = formats.decode(bytes(data), kind, path, self.max_pixels, upright=not exact)
-            used, filled = layout((image.height, image.width), target, self.crop)
-            factors = (1, 1) if exact else reduction(used, filled)
-            if factors == (1, 1):
-                return np.asarray(image), Window(used, used.height, used.width), filled
-        down, across = factors
-        edges = (used.left, used.top, used.left + used.width, used.top + used.height)
-        shrunk = image.reduce((across, down), box=edges)
-        return np.asarray(shrunk), shrunk_window(used, factors), filled
+
+def preprocess(
+    data: Data, settings: PreprocessingSettings, into: NDArray[Any], path: str = "<bytes>"
+) -> None:
+    """`Preprocessing` without the checks of `into`: for buffers that were made to fit.
+
+    Args:
+        data: the bytes of an image file.
+        settings: how they become pixels.
+        into: array of the settings' `shape` and `dtype`; undefined where an error is raised.
+        path: where the bytes came from, for errors.
+
+    Raises:
+        ImageError: an image that cannot be read: `path` and the reason.
+    """
+    picture, window, filled = _picture(data, settings, path)
+    if (filled.height, filled.width) != (settings.height, settings.width):
+        into.fill(_PADDING[settings.resample])
+    rows = slice(filled.top, filled.top + filled.height)
+    columns = slice(filled.left, filled.left + filled.width)
+    sample(picture, window, into[rows, columns], tf1=settings.resample == "tf1")
+
+
+def _picture(
+    data: Data, settings: PreprocessingSettings, path: str
+) -> tuple[NDArray[np.uint8], Window, Box]:
+    """The decoded picture, the window of it to interpolate, the box of the result it fills."""
+    target, exact = (settings.height, settings.width), settings.resample == "tf1"
+    data, kind = _recognised(data, path)
+    if kind == "JPEG":
+        header = jpeg.read_header(data, path, settings.max_pixels)
+        size = (header.height, header.width) if exact else header.upright_size
+        fixed = exact or not header.scalable
+        n = 8 if fixed else least_scale_num(size, target, settings.crop)
+        picture = jpeg.decode(
+            data, header, path, scale_num=n, fast_dct=exact, upright=not exact,
+            reuse_buffer=True,
+        )  # fmt: skip
+        used, filled = layout(size, target, settings.crop, n)
+        factors = (1, 1) if exact else reduction(used, filled)
+        if factors == (1, 1):
+            return picture, Window(used, used.height, used.width), filled
+        image = formats.to_image(picture)
+    else:
+        image = formats.decode(bytes(data), kind, path, settings.max_pixels, upright=not exact)
+        used, filled = layout((image.height, image.width), target, settings.crop)
+        factors = (1, 1) if exact else reduction(used, filled)
+        if factors == (1, 1):
+            return np.asarray(image), Window(used, used.height, used.width), filled
+    down, across = factors
+    edges = (used.left, used.top, used.left + used.width, used.top + used.height)
+    shrunk = image.reduce((across, down), box=edges)
+    return np.asarray(shrunk), shrunk_window(used, factors), filled
 
 
 def load_image(

@@ -14,7 +14,7 @@ from typing import Any
 
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError, ItemError
-from mobilenet_hub.images import Preprocessing, upright_size
+from mobilenet_hub.images import preprocess, upright_size
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
@@ -92,7 +92,7 @@ class Processor:
     ) -> None:
         self.module = module
         self.settings = settings
-        self.preprocessing = Preprocessing.from_dict(settings.preprocessing.to_dict())
+        self._preprocessing = settings.preprocessing
         self._done = done
         self._max_bytes = max_bytes(settings.preprocessing.max_pixels)
         cores = available_threads()
@@ -100,7 +100,7 @@ class Processor:
 
     def batch_items(self) -> int:
         """How many items a call is best given (any number works)."""
-        return buffer_images(self.preprocessing, graph_spec(self.preprocessing).micro_batch)
+        return buffer_images(self._preprocessing, graph_spec(self._preprocessing).micro_batch)
 
     def __call__(self, items: Sequence[Item]) -> Results:
         """Read, decode and run some items.
@@ -164,9 +164,9 @@ class Processor:
             return outcome
         width = height = 0
         try:
-            self.preprocessing(data, path=outcome.path, into=worker.pixels[slot])
+            preprocess(data, self._preprocessing, worker.pixels[slot], outcome.path)
             if self.settings.dimensions:
-                limit = self.preprocessing.max_pixels
+                limit = self._preprocessing.max_pixels
                 height, width = upright_size(data, path=outcome.path, max_pixels=limit)
         except MemoryError:  # says nothing of the image, which is tried again
             return replace(outcome, stamp=None, sha256="", stage="decode", reason="out of memory")
