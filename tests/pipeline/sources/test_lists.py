@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mobilenet_hub.errors import ItemError
+from mobilenet_hub.errors import ItemError, SourceError
 from mobilenet_hub.pipeline.sources.items import BrokenItem
 from mobilenet_hub.pipeline.sources.resolve import open_sources, open_words
 from pictures import encoded, write_pictures
@@ -105,7 +105,7 @@ def test_a_line_without_an_end_is_a_failure_not_a_flood(here, quote):
     with pytest.raises(ItemError, match=r"after row 2: (a line|field) .*"):
         second.read(LIMIT)
     (here / "list.csv").write_text("y" * (40 << 20))
-    with pytest.raises(OSError, match="a line of more than"):
+    with pytest.raises(SourceError, match="a line of more than"):
         open_words(["list.csv"])
 
 

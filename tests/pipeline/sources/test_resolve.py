@@ -91,3 +91,14 @@ def test_an_array_that_is_no_picture_fails_with_its_shape(array):
         item.read(LIMIT)
     with pytest.raises(ImageError, match="Received: "):
         load_image(array, 24, 24)
+
+
+def test_what_cannot_be_opened_among_other_words_fails_for_its_own_reason(here):
+    write_pictures(here, 1)
+    (here / "list.csv").write_text("one,two\n")
+    broken, good, missing = open_sources(["list.csv", "0000.jpg", "nowhere.csv"]).items()
+    with pytest.raises(ItemError, match=r"cannot list: no column of list\.csv is named like paths"):
+        broken.read(LIMIT)
+    assert good.read(LIMIT)[0] == encoded(0)
+    with pytest.raises(FileNotFoundError):
+        missing.read(LIMIT)

@@ -103,9 +103,7 @@ def test_a_column_of_something_else_is_refused_by_its_kind(here, column, name, k
         with pa.ipc.new_file(here / "t.arrow", table.schema) as writer:
             writer.write_table(table)
     for options in (SourceOptions(), SourceOptions(path_column=name)):
-        with pytest.raises(
-            SourceError, match=rf"holds text. Received: '{name}', {column.type}"[:30]
-        ):
+        with pytest.raises(SourceError, match=rf"holds text. Received: '{name}', "):
             open_words([f"t.{kind}"], options)
     with pytest.raises(SourceError, match=r"an image column holds bytes"):
         open_words([f"t.{kind}"], SourceOptions(image_column=name))

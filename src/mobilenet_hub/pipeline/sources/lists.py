@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 
+from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.sources.columns import find_columns
 from mobilenet_hub.pipeline.sources.items import (
     BrokenItem,
@@ -91,7 +92,7 @@ def open_csv(file: File, options: SourceOptions) -> Source:
     """A comma- or tab-separated table with a header and a column of paths.
 
     Raises:
-        SourceError: there is no such column.
+        SourceError: there is no such column, or its header cannot be read.
         OSError: the file cannot be read.
     """
 
@@ -123,7 +124,7 @@ def open_csv(file: File, options: SourceOptions) -> Source:
         try:
             find_columns(next(_rows(stream, file.name), []), options, file.name)
         except csv.Error as error:
-            raise OSError(str(error)) from error
+            raise SourceError(f"not a readable table: {error}. Received: {file.name!r}") from error
     return Source(items, count)
 
 

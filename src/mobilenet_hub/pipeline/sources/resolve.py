@@ -21,7 +21,14 @@ from mobilenet_hub.errors import ImageError, SourceError
 from mobilenet_hub.images import formats
 from mobilenet_hub.images.limits import Data
 from mobilenet_hub.pipeline.sources import folders, readers, remote
-from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, path_id
+from mobilenet_hub.pipeline.sources.items import (
+    BrokenItem,
+    BytesItem,
+    FileItem,
+    Item,
+    path_id,
+    reason,
+)
 from mobilenet_hub.pipeline.sources.source import (
     IMAGE_SUFFIXES,
     Source,
@@ -87,8 +94,11 @@ def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
             word = os.fspath(value)
             try:
                 source = _open_word(word, options)
-            except SourceError:
-                yield FileItem(word)
+            except (SourceError, OSError) as error:
+                if os.path.lexists(word):
+                    yield BrokenItem(path_id(word), word, "list", reason(error))
+                else:
+                    yield FileItem(word)
             else:
                 yield from source.items()
         elif isinstance(value, tuple) and len(value) == 2 and _is_image(value[1]):
@@ -124,7 +134,7 @@ def _count_each(values: Sequence[Any], options: SourceOptions) -> int | None:
             if isinstance(value, (str, PathLike)):
                 try:
                     yield _open_word(os.fspath(value), options).count()
-                except SourceError:
+                except (SourceError, OSError):
                     yield 1
             else:
                 yield 1
