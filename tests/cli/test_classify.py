@@ -111,3 +111,22 @@ def test_nothing_heavy_is_imported_that_is_not_used(folder):
         "print([m for m in heavy if m in sys.modules])"
     )
     assert python(code).splitlines()[-1] == "[]"
+
+
+def test_a_list_elsewhere_names_photos_beside_it_and_below_a_root(folder):
+    (folder / "photos" / "list.txt").write_text("0000.jpg\n")
+    (folder / "list.txt").write_text("0000.jpg\n")
+    for arguments in (["photos/list.txt"], ["list.txt", "--root", "photos"]):
+        done = run(*arguments, "--json", *FAST)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["id"] == "photos/0000.jpg"
+
+
+def test_files_that_are_passed_over_are_counted(folder):
+    (folder / "photos" / "scan.pdf").write_bytes(b"")
+    done = run("photos", "--json", *FAST)
+    assert len(done.stdout.splitlines()) == 3
+    assert "not named like images, left out: 1 .pdf; --all-files tries them" in done.stderr
+    done = run("photos", "--all-files", "--json", *FAST)
+    assert len(done.stdout.splitlines()) == 4
+    assert "left out" not in done.stderr

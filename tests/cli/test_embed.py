@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import http_server as web
-from commands import environment, mobilenet_hub_command
+from commands import command, environment, mobilenet_hub_command
 from pictures import SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 FAST = ["--module", SMALL, "--size", "32"]
@@ -190,3 +190,51 @@ def test_the_timeout_is_one_setting_with_the_environment(folder, monkeypatch):
         assert not (folder / "out").exists()
         assert run(url, "-o", "out", "--timeout", "5", *FAST).returncode == 0
     assert run(url, "-o", "out", "--timeout", "0", *FAST).returncode == 2
+
+
+@pytest.mark.parametrize("output", ["out", "f.parquet", "f.npy", "f.csv"])
+def test_files_that_are_passed_over_are_counted_and_no_file_without_rows_is_written(folder, output):
+    (folder / "others").mkdir()
+    for name in ("1.HEIC", "2.heic", "scan.pdf", "new.avif", "README", ".DS_Store"):
+        (folder / "others" / name).write_bytes(b"")
+    done = run("others", "-o", output, *FAST)
+    assert done.returncode == 1
+    assert "no images found" in done.stderr
+    assert (
+        "not named like images, left out: 2 .heic, 1 without a suffix, 1 .avif, 1 .pdf; "
+        "--all-files tries them" in done.stderr
+    )
+    assert output == "out" or not (folder / output).exists()
+    done = run("others", "photos", "-o", output, *FAST)
+    assert done.returncode == 0
+    assert "5 rows in" in done.stderr
+    assert "left out: 2 .heic" in done.stderr
+
+
+def test_a_list_elsewhere_names_photos_beside_it_and_below_a_root(folder):
+    (folder / "photos" / "list.txt").write_text("0000.jpg\n0001.jpg\n")
+    assert run("photos/list.txt", "-o", "a.parquet", *FAST).returncode == 0
+    (folder / "list.txt").write_text("0000.jpg\n0001.jpg\n")
+    assert run("list.txt", "-o", "b.parquet", "--root", "photos", *FAST).returncode == 0
+    for name in ("a", "b"):
+        ids = pq.read_table(folder / f"{name}.parquet").column("id").to_pylist()
+        assert ids == ["photos/0000.jpg", "photos/0001.jpg"]
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://", "http://[bad", "http://", "://", "s3://", "nonsense://x"]
+)
+def test_what_is_no_url_is_one_sentence(folder, url):
+    done = run(url, "-o", "out", *FAST)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+
+
+def test_a_closed_standard_input_is_one_sentence(folder):
+    line = " ".join(command("embed", "-", "-o", "out", *FAST))
+    done = subprocess.run(
+        ["bash", "-c", f"{line} 0<&-"], capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

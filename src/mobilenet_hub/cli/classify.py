@@ -13,7 +13,14 @@ import typer
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.cli import options
-from mobilenet_hub.cli.output import end, print_json, print_note, print_table, printable
+from mobilenet_hub.cli.output import (
+    end,
+    note_passed_over,
+    print_json,
+    print_note,
+    print_table,
+    printable,
+)
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -66,6 +73,7 @@ def classify_command(
             print_json(_as_json(record))
     else:
         _print_tables(run)
+    note_passed_over(source.passed_over)
     end(run.counts.done, run.counts.failed, strict=strict)
 
 

@@ -11,7 +11,14 @@ import typer
 
 from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.cli import options
-from mobilenet_hub.cli.output import EXIT_INTERRUPTED, end, print_error, print_json, print_note
+from mobilenet_hub.cli.output import (
+    EXIT_INTERRUPTED,
+    end,
+    note_passed_over,
+    print_error,
+    print_json,
+    print_note,
+)
 from mobilenet_hub.cli.values import Shard
 from mobilenet_hub.settings import MAX_PIXELS
 
@@ -90,6 +97,7 @@ def embed_command(
     finally:
         shown.close()
     _report(summary, time.monotonic() - start, as_json=as_json)
+    note_passed_over(source.passed_over)
     if summary.interrupted:
         print_error("interrupted; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED)

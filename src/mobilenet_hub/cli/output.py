@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import typer
@@ -42,6 +42,21 @@ def print_line(text: object) -> None:
 def print_note(text: str) -> None:
     """What people should know beside the results, on standard error; may have several lines."""
     typer.echo(printable(text, keep="\n"), err=True)
+
+
+def note_passed_over(files: Mapping[str, int]) -> None:
+    """Say which files of folders and archives were left out.
+
+    Args:
+        files: how many, by suffix.
+    """
+    if not (total := sum(files.values())):
+        return
+    most = sorted(files.items(), key=lambda pair: (-pair[1], pair[0]))
+    words = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in most[:5]]
+    if len(most) > len(words):
+        words.append(f"{total - sum(count for _, count in most[:5]):,} others")
+    print_note(f"not named like images, left out: {', '.join(words)}; --all-files tries them")
 
 
 def print_error(message: str) -> None:

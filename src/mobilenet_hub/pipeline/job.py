@@ -175,7 +175,7 @@ def embed_to(
             listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
         else:
             formats.write_failures(listed, dataset.failures())
-        if single and not interrupted:
+        if single and not interrupted and (rows or path.exists()):  # a file of no rows is nothing
             single_file.pack(path, dataset)
     return Summary(
         counts, rows, failures, dataset.kept, dropped, items.duplicates, items.renamed, path,

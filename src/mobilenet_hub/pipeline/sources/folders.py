@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id
-from mobilenet_hub.pipeline.sources.source import IMAGE_SUFFIXES, Source, SourceOptions
+from mobilenet_hub.pipeline.sources.source import Source, SourceOptions, is_wanted
 
 
 def open_folder(folder: str, options: SourceOptions) -> Source:
     """The images of a folder and all below it, by the bytes of their names."""
+    passed_over: Counter[str] = Counter()
+
+    def items() -> Iterator[Item]:
+        passed_over.clear()
+        return _walk(folder, options, passed_over)
+
     return Source(
-        lambda: _walk(folder, options),
-        lambda: sum(1 for _ in _walk(folder, options)),
+        items,
+        lambda: sum(1 for _ in _walk(folder, options, Counter())),
         distinct=True,
+        passed_over=passed_over,
     )
 
 
@@ -25,7 +33,7 @@ def glob_paths(pattern: str) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _walk(root: str, options: SourceOptions) -> Iterator[Item]:
+def _walk(root: str, options: SourceOptions, passed_over: Counter[str]) -> Iterator[Item]:
     seen: set[tuple[int, int]] = set()  # device and inode of the folders entered through links
     open_folders = [iter((f"{root}/",))]  # names still to come, of the folder and those above it
     prefixes = [""]
@@ -41,7 +49,7 @@ def _walk(root: str, options: SourceOptions) -> Iterator[Item]:
             try:
                 if options.follow_links and _entered(folder, seen):
                     continue
-                open_folders.append(iter(_names(folder, options)))
+                open_folders.append(iter(_names(folder, options, passed_over)))
             except OSError as error:
                 yield BrokenItem(path_id(folder), folder, "list", error.strerror or str(error))
             else:
@@ -58,7 +66,7 @@ def _entered(folder: str, seen: set[tuple[int, int]]) -> bool:
     return False
 
 
-def _names(folder: str, options: SourceOptions) -> list[str]:
+def _names(folder: str, options: SourceOptions, passed_over: Counter[str]) -> list[str]:
     """Sorted names in a folder, those of folders with `/` at the end.
 
     (Names only: a million directory entries would fill memory.)
@@ -67,9 +75,8 @@ def _names(folder: str, options: SourceOptions) -> list[str]:
         names = [
             f"{entry.name}/" if entry.is_dir(follow_symlinks=options.follow_links) else entry.name
             for entry in entries
-            if options.all_files
-            or entry.name.lower().endswith(IMAGE_SUFFIXES)
-            or entry.is_dir(follow_symlinks=options.follow_links)
+            if entry.is_dir(follow_symlinks=options.follow_links)
+            or is_wanted(entry.name, options, passed_over)
         ]
     names.sort(key=os.fsencode)
     return names

@@ -5,6 +5,7 @@ A folder is listed in the order of its names, a folder at a time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,13 @@ from mobilenet_hub.pipeline.sources.remote_item import (
     stamp_of,
     url_item,
 )
-from mobilenet_hub.pipeline.sources.source import IMAGE_SUFFIXES, File, Source, SourceOptions
+from mobilenet_hub.pipeline.sources.source import (
+    IMAGE_SUFFIXES,
+    File,
+    Source,
+    SourceOptions,
+    is_wanted,
+)
 
 
 def open_url(url: str, options: SourceOptions) -> Source:
@@ -45,7 +52,13 @@ def open_url(url: str, options: SourceOptions) -> Source:
     if name.lower().endswith(IMAGE_SUFFIXES):  # reading it will say whether it is there
         return image
     if not is_web(url) and _is_folder(fs, path, url):
-        return Source(lambda: _walk(fs, path, options), lambda: None, distinct=True)
+        passed_over: Counter[str] = Counter()
+
+        def items() -> Iterator[Item]:
+            passed_over.clear()
+            return _walk(fs, path, options, passed_over)
+
+        return Source(items, lambda: None, distinct=True, passed_over=passed_over)
     reader = reader_for(name)
     if reader is None:
         return image
@@ -72,7 +85,7 @@ def _listed(fs: Any, path: str, entry: dict[str, Any]) -> RemoteItem:
     return RemoteItem(path_id(url), url, stamp_of(entry))
 
 
-def _walk(fs: Any, root: str, options: SourceOptions) -> Iterator[Item]:
+def _walk(fs: Any, root: str, options: SourceOptions, passed_over: Counter[str]) -> Iterator[Item]:
     folders = [iter([{"name": root, "type": "directory"}])]
     while folders:
         entry = next(folders[-1], None)
@@ -84,7 +97,7 @@ def _walk(fs: Any, root: str, options: SourceOptions) -> Iterator[Item]:
             except NetworkError as error:
                 url = fs.unstrip_protocol(entry["name"])
                 yield BrokenItem(path_id(url), url, "list", str(error))
-        elif options.all_files or entry["name"].lower().endswith(IMAGE_SUFFIXES):
+        elif is_wanted(entry["name"], options, passed_over):
             yield _listed(fs, entry["name"], entry)
 
 

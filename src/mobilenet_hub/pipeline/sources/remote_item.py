@@ -160,7 +160,9 @@ def filesystem(url: str) -> tuple[Any, str]:
         SourceError: there is no such protocol, or the URL is none of it.
         MissingExtraError: the protocol's client is not installed.
     """
-    protocol = url.partition("://")[0]
+    protocol, _, rest = url.partition("://")
+    if not rest:
+        raise SourceError(f"expected something after {protocol}://. Received: {url!r}")
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:

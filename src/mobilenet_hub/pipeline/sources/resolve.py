@@ -12,7 +12,8 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -62,9 +63,9 @@ def open_sources(source: SourceLike, options: SourceOptions | None = None) -> So
         source = [source]
     if isinstance(source, (bytes, bytearray)):
         raise SourceError("bytes need an id: pass [(id, bytes)]. Received: bytes")
-    if not isinstance(source, Sequence):
-        return Source(lambda: _each(source, options), lambda: None)
-    return Source(lambda: _each(source, options), lambda: _count_each(source, options))
+    if isinstance(source, Sequence):
+        return _joined(lambda: source, options, lambda: _count_each(source, options))
+    return _joined(lambda: source, options, lambda: None)
 
 
 def open_words(words: Sequence[str], options: SourceOptions | None = None) -> Source:
@@ -77,17 +78,35 @@ def open_words(words: Sequence[str], options: SourceOptions | None = None) -> So
     if len(sources) == 1:
         return sources[0]
 
+    passed_over: Counter[str] = Counter()
+
     def items() -> Iterator[Item]:
+        passed_over.clear()
         for source in sources:
             yield from source.items()
+            passed_over.update(source.passed_over)
 
     return Source(
-        items,
-        lambda: _total(source.count() for source in sources),
+        items, lambda: _total(source.count() for source in sources), passed_over=passed_over
     )
 
 
-def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
+def _joined(
+    values: Callable[[], Iterable[Any]], options: SourceOptions, count: Callable[[], int | None]
+) -> Source:
+    """The elements of an iterable as one source."""
+    passed_over: Counter[str] = Counter()
+
+    def items() -> Iterator[Item]:
+        passed_over.clear()
+        return _each(values(), options, passed_over)
+
+    return Source(items, count, passed_over=passed_over)
+
+
+def _each(
+    values: Iterable[Any], options: SourceOptions, passed_over: Counter[str]
+) -> Iterator[Item]:
     """Items of the elements of an iterable; what does not exist fails when it is read."""
     for number, value in enumerate(values):
         if isinstance(value, (str, PathLike)):
@@ -95,12 +114,13 @@ def _each(values: Iterable[Any], options: SourceOptions) -> Iterator[Item]:
             try:
                 source = _open_word(word, options)
             except (SourceError, OSError) as error:
-                if os.path.lexists(word):
+                if "://" in word or os.path.lexists(word):
                     yield BrokenItem(path_id(word), word, "list", reason(error))
                 else:
                     yield FileItem(word)
             else:
                 yield from source.items()
+                passed_over.update(source.passed_over)
         elif isinstance(value, tuple) and len(value) == 2 and _is_image(value[1]):
             yield _item_of(str(value[0]), value[1])
         elif formats.is_picture(value):
@@ -181,8 +201,9 @@ def _open_file(path: str, options: SourceOptions) -> Source:
 def _open_glob(pattern: str, options: SourceOptions) -> Source:
     if not folders.glob_paths(pattern):
         raise SourceError(f"nothing matches the pattern. Received: {pattern!r}")
-    return Source(
-        lambda: _each(folders.glob_paths(pattern), options),
+    return _joined(
+        lambda: folders.glob_paths(pattern),
+        options,
         lambda: _count_each(folders.glob_paths(pattern), options),
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,27 @@ class Source:
         items: starts a pass over the items.
         count: how many there are, or None where only a full pass could tell; may take a while.
         distinct: whether no id can come twice.
+        passed_over: how many files of each suffix the last pass left out because they are not
+            named like images.
     """
 
     items: Callable[[], Iterator[Item]]
     count: Callable[[], int | None]
     distinct: bool = False
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def is_wanted(name: str, options: SourceOptions, passed_over: Counter[str]) -> bool:
+    """Whether a file of a folder or archive is taken; if not, it is counted by its suffix.
+
+    (Hidden files are not worth a word.)
+    """
+    if options.all_files or name.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    base = name.rpartition("/")[2]
+    if not base.startswith("."):
+        passed_over[os.path.splitext(base)[1].lower()] += 1  # noqa: PTH122 - may hold any bytes
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from mobilenet_hub.errors import ItemError, TarError
@@ -21,7 +22,7 @@ from mobilenet_hub.pipeline.sources.items import (
     read_image,
     reason,
 )
-from mobilenet_hub.pipeline.sources.source import IMAGE_SUFFIXES, File, Source, SourceOptions
+from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions, is_wanted
 from mobilenet_hub.tar import Member, TarReader, decompressed
 
 _MAX_MEMBER = max_bytes(MAX_PIXELS)
@@ -29,8 +30,10 @@ _MAX_MEMBER = max_bytes(MAX_PIXELS)
 
 def open_archive(file: File, options: SourceOptions) -> Source:
     """The images of a tar archive, compressed or not; those of a plain local one in any order."""
+    passed_over: Counter[str] = Counter()
 
     def items() -> Iterator[Item]:
+        passed_over.clear()
         reader = None
         try:
             with file.open() as stream:
@@ -38,7 +41,7 @@ def open_archive(file: File, options: SourceOptions) -> Source:
                 in_place = file.local and plain is stream
                 reader = TarReader(plain)
                 for member in reader:
-                    if not _wanted(member, options):
+                    if member.kind == "other" or not is_wanted(member.name, options, passed_over):
                         continue
                     identity = f"{path_id(file.name)}/{path_id(member.name)}"
                     if why := _unreadable(member):
@@ -61,12 +64,9 @@ def open_archive(file: File, options: SourceOptions) -> Source:
             yield BrokenItem(path_id(file.name), file.name, "list", where)
 
     plain = file.local and file.name.lower().endswith(".tar")
-    return Source(items, lambda: sum(1 for _ in items()) if plain else None)
-
-
-def _wanted(member: Member, options: SourceOptions) -> bool:
-    named = options.all_files or member.name.lower().endswith(IMAGE_SUFFIXES)
-    return named and member.kind != "other"
+    return Source(
+        items, lambda: sum(1 for _ in items()) if plain else None, passed_over=passed_over
+    )
 
 
 def _unreadable(member: Member) -> str | None:
