@@ -314,6 +314,37 @@ def test_a_page_is_whole_and_small_in_itself(folder):
     assert "Why" in page.text
 
 
+def test_pictures_link_to_their_files_and_what_all_names_share_is_said_once(folder):
+    names = ["photos/summer/a b.jpg", "photos/summer/javascript:x.jpg", "photos/winter/c.jpg"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encoded(1))
+    (folder / "pages").mkdir()
+    write_sheet("pages/page.html", "", "Why.", [[Picture(name, "n") for name in names]])
+    page = Page("pages/page.html")
+    assert page.links == [
+        "../photos/summer/a%20b.jpg",
+        "../photos/summer/javascript%3Ax.jpg",
+        "../photos/winter/c.jpg",
+    ]
+    assert page.text.count("photos/") == 1
+    assert "Why. All are below photos/" in page.text
+    assert "summer/a b.jpg" in page.text
+    write_sheet("page.html", "", "", [[Picture("a.jpg", ""), Picture("photos/b.jpg", "")]])
+    assert "below" not in Page("page.html").text
+
+
+def test_a_page_replaces_a_page_and_nothing_else(folder):
+    write_pictures(folder, 1)
+    photo = (folder / "0000.jpg").read_bytes()
+    with pytest.raises(InputError, match=r"holds something else.*0000\.jpg"):
+        write_sheet("0000.jpg", "", "", [])
+    assert (folder / "0000.jpg").read_bytes() == photo
+    for title in ("first", "second"):
+        write_sheet("page.html", title, "", [])
+    assert "second" in Page("page.html").text
+
+
 def test_hostile_names_are_shown_not_run(folder):
     name = '<script>alert("x")</script>.jpg'
     write_sheet("page.html", name, name, [[Picture(name, name)]])

@@ -18,6 +18,7 @@ class Page(HTMLParser):
         super().__init__()
         self.images: list[Image.Image] = []
         self.tags: list[str] = []
+        self.links: list[str] = []
         self.text = ""
         self.feed(Path(path).read_text("utf-8"))
 
@@ -25,6 +26,8 @@ class Page(HTMLParser):
         self.tags.append(tag)
         values = dict(attributes)
         assert not any(name.startswith("on") for name in values)
+        if tag == "a":
+            self.links.append(values["href"])
         if tag == "img":
             data = re.fullmatch(r"data:image/jpeg;base64,(.+)", values["src"])
             self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))

@@ -41,8 +41,10 @@ def search_command(
     """Find the images most like others, by the cosine of their embeddings."""
     from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.search.index import Index
-    from mobilenet_hub.search.sheet import Picture, write_sheet
+    from mobilenet_hub.search.sheet import Picture, refuse_other_page, write_sheet
 
+    if html is not None:
+        refuse_other_page(html)
     opened = Index(index)
     source = open_words(images)
     results = []
@@ -90,8 +92,10 @@ def duplicates_command(
     Each group is the first such image and, with their similarity to it, the others.
     """
     from mobilenet_hub.search.duplicates import find_duplicates
-    from mobilenet_hub.search.sheet import Picture, write_sheet
+    from mobilenet_hub.search.sheet import Picture, refuse_other_page, write_sheet
 
+    if html is not None:
+        refuse_other_page(html)
     groups = find_duplicates(dataset, threshold=threshold)
     if as_json:
         for group in groups:
@@ -111,6 +115,7 @@ def duplicates_command(
     like = "1 image is" if others == 1 else f"{others:,} images are"
     print_note(f"{found}; {like} much like an earlier one")
     if html is not None:
+        groups.sort(key=lambda group: (-len(group.others), -group.others[0].similarity))
         shown = groups[:_SHOWN_GROUPS]
         sections = [
             [
