@@ -15,6 +15,7 @@ FLOORS = [
     {"weights", "images", "runtime"},
     {"graph", "signatures"},
     {"inference", "keras", "tensorflow"},
+    {"tensorflow_hub"},
     {"module"},
     {"pipeline"},
     {"search", "ray", "conversion"},

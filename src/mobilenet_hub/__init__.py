@@ -30,18 +30,27 @@ if TYPE_CHECKING:
     )
     from mobilenet_hub.pipeline.api import classify, embed
     from mobilenet_hub.pipeline.job import embed_to
+    from mobilenet_hub.tensorflow_hub.attached import ImageModuleInfo
+    from mobilenet_hub.tensorflow_hub.spec import (
+        ModuleSpec,
+        eval_function_for_module,
+        load_module_spec,
+    )
     from mobilenet_hub.weights.storage.store import local_path as resolve
 
 # Public name: (module, name there).
 _EXPORTS = {
+    "ImageModuleInfo": ("tensorflow_hub.attached", "ImageModuleInfo"),
     "KerasLayer": ("module", "KerasLayer"),
     "MobileNetHubError": ("errors", "MobileNetHubError"),
     "Module": ("module", "Module"),
     "ModuleInfo": ("catalog", "ModuleInfo"),
+    "ModuleSpec": ("tensorflow_hub.spec", "ModuleSpec"),
     "Preprocessing": ("images", "Preprocessing"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
     "embed_to": ("pipeline.job", "embed_to"),
+    "eval_function_for_module": ("tensorflow_hub.spec", "eval_function_for_module"),
     "find": ("catalog", "find"),
     "get_expected_image_size": ("module", "get_expected_image_size"),
     "get_num_image_channels": ("module", "get_num_image_channels"),
@@ -49,22 +58,26 @@ _EXPORTS = {
     "list_modules": ("catalog", "modules"),
     "load": ("module", "load"),
     "load_image": ("images", "load_image"),
+    "load_module_spec": ("tensorflow_hub.spec", "load_module_spec"),
     "resolve": ("weights.storage.store", "local_path"),
 }
 
 # Modules that are used by their own name: `hub.ray.Embedder`.
-_ROOMS = ("keras", "ray", "search")
+_ROOMS = ("keras", "ray", "search", "tensorflow", "tensorflow_hub")
 
 __all__ = [
+    "ImageModuleInfo",
     "KerasLayer",
     "MobileNetHubError",
     "Module",
     "ModuleInfo",
+    "ModuleSpec",
     "Preprocessing",
     "__version__",
     "classify",
     "embed",
     "embed_to",
+    "eval_function_for_module",
     "find",
     "get_expected_image_size",
     "get_num_image_channels",
@@ -72,6 +85,7 @@ __all__ = [
     "list_modules",
     "load",
     "load_image",
+    "load_module_spec",
     "resolve",
 ]
 
@@ -82,6 +96,9 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"{__name__}.{name}")
     if name not in _EXPORTS:
+        refused = import_module(f"{__name__}.tensorflow_hub.authors")
+        if name in refused.REASONS:
+            return refused.refusing(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _EXPORTS[name]
     value = getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -186,11 +186,11 @@ class ImageError(MobileNetHubError, ValueError):
         return (type(self), (self.path, self.reason))
 
 
-class InputError(MobileNetHubError, ValueError):
-    """Arrays passed to a module that do not fit its signature."""
+class InputError(MobileNetHubError, ValueError, TypeError):
+    """Arrays passed to a module that do not fit its signature (`tensorflow_hub`: TypeError)."""
 
 
-class InputTypeError(InputError, TypeError):
+class InputTypeError(InputError):
     """Something that is not an array of a supported dtype."""
 
 
@@ -206,8 +206,16 @@ class OutputError(MobileNetHubError, TypeError):
     """An output that the signature does not have."""
 
 
-class TagsError(MobileNetHubError, ValueError):
+class TagsError(MobileNetHubError, ValueError, KeyError):
     """Tags that name no graph variant of the module."""
+
+    def __str__(self) -> str:
+        """The message as written (KeyError would show its repr)."""
+        return str(self.args[0])
+
+
+class UnsupportedError(MobileNetHubError, NotImplementedError):
+    """Something of `tensorflow_hub` that has no meaning for these modules."""
 
 
 class EngineError(MobileNetHubError, ValueError):

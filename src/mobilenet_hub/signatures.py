@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_hub.catalog import ModuleInfo, Task
-from mobilenet_hub.errors import InputError, OutputError, SignatureError, TagsError
+from mobilenet_hub.errors import InputError, InputTypeError, OutputError, SignatureError, TagsError
 from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.networks import Network
 from mobilenet_hub.weights.canonical import Weights
@@ -25,26 +25,62 @@ _SIGNATURE_TASK: Mapping[str, Task] = {
 _BN_HPARAMS = "_with_bn_hparams"
 
 
+class Shape(tuple[int | None, ...]):
+    """A shape with None for sizes that may vary, and the accessors of `tf.TensorShape`."""
+
+    def as_list(self) -> list[int | None]:
+        """The sizes."""
+        return list(self)
+
+    @property
+    def ndims(self) -> int:
+        """How many sizes there are."""
+        return len(self)
+
+    rank = ndims
+
+    def is_compatible_with(self, other: Any) -> bool:
+        """Whether some tensor has both shapes; a shape of unknown rank is None."""
+        if other is None or getattr(other, "rank", 0) is None:
+            return True
+        pairs = list(zip(self, other, strict=False))
+        return len(other) == len(self) and all(None in pair or len({*pair}) == 1 for pair in pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """An input or output of a signature, with the accessors of `tensorflow_hub`'s tensor info.
 
     Attributes:
-        dtype: of the tensor.
+        dtype: of the tensor; equal to TensorFlow's of that name.
         shape: with None for sizes that may vary.
     """
 
     dtype: np.dtype[Any]
-    shape: tuple[int | None, ...]
+    shape: Shape
 
-    def get_shape(self) -> tuple[int | None, ...]:
+    def get_shape(self) -> Shape:
         """The shape."""
         return self.shape
+
+    def is_compatible_with(self, tensor: Any) -> bool:
+        """Whether a tensor, or an info of one, may be given where this one is expected."""
+        return bool(self.dtype == tensor.dtype) and self.shape.is_compatible_with(tensor.shape)
 
     @property
     def is_sparse(self) -> bool:
         """Never: all are dense."""
         return False
+
+    @property
+    def is_composite(self) -> bool:
+        """Never: all are tensors."""
+        return False
+
+    @property
+    def is_supported_type(self) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +132,9 @@ class Signatures:
         """
         self.task(signature)
         size = self.info.image_size if self.info.fixed_size else None
-        infos = {"images": TensorInfo(np.dtype(np.float32), (None, size, size, 3))}
+        infos = {"images": TensorInfo(np.dtype(np.float32), Shape((None, size, size, 3)))}
         if _has_momentum(signature):
-            infos["batch_norm_momentum"] = TensorInfo(np.dtype(np.float32), ())
+            infos["batch_norm_momentum"] = TensorInfo(np.dtype(np.float32), Shape())
         return infos
 
     def outputs(self, signature: str | None) -> dict[str, TensorInfo]:
@@ -110,10 +146,10 @@ class Signatures:
         task, net, size = self.task(signature), self.network, self.info.image_size
         channels = net.num_features if task == "feature_vector" else net.num_classes
         float32 = np.dtype(np.float32)
-        infos = {"default": TensorInfo(float32, (None, channels))}
+        infos = {"default": TensorInfo(float32, Shape((None, channels)))}
         for endpoint, (height, width, depth) in net.endpoint_shapes(size, size).items():
             spatial = (height, width) if self.info.fixed_size else (None, None)
-            infos[f"{net.scope}/{endpoint}"] = TensorInfo(float32, (None, *spatial, depth))
+            infos[f"{net.scope}/{endpoint}"] = TensorInfo(float32, Shape((None, *spatial, depth)))
         return infos
 
     def unpack(self, inputs: Any, signature: str | None) -> tuple[Any, Any]:
@@ -122,19 +158,24 @@ class Signatures:
         A momentum that is a number (and not a tensor of some framework) is checked.
 
         Raises:
-            InputError: other inputs than the signature has, or a momentum outside [0,1].
+            InputTypeError: other inputs than the signature has.
+            InputError: a momentum outside [0,1].
         """
-        if not isinstance(inputs, Mapping):
+        if inputs is not None and not isinstance(inputs, Mapping):
             if _has_momentum(signature):
-                raise InputError(
-                    f"signature {signature} takes dict(images=..., batch_norm_momentum=...). "
+                raise InputTypeError(
+                    f"Signature expects multiple inputs. Use a dict. {signature} takes "
+                    "dict(images=..., batch_norm_momentum=...). "
                     f"Received: {type(inputs).__name__}"
                 )
             return inputs, None
-        expected = self.inputs(signature)
-        if set(inputs) != set(expected):
-            raise InputError(
-                f"expected the inputs {sorted(expected)}. Received: {sorted(map(str, inputs))}"
+        inputs = inputs or {}
+        missing = sorted(set(self.inputs(signature)) - set(inputs))
+        extra = sorted(set(map(str, inputs)) - set(self.inputs(signature)))
+        if missing or extra:
+            raise InputTypeError(
+                f"Cannot convert dict_inputs: missing {missing!r}, extra given {extra!r}. "
+                f"Received: {sorted(map(str, inputs))}"
             )
         images, momentum = split_inputs(inputs)
         return images, None if "batch_norm_momentum" not in inputs else checked_momentum(momentum)
@@ -179,7 +220,7 @@ class BaseModule:
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: Any = None,
         _sentinel: None = None,
         signature: str | None = None,
         as_dict: bool | None = None,

@@ -22,6 +22,11 @@ CLASSIFIER = f"{V1}/classification/3"
 TRAINING = np.load(DATA / "real_weights_training.npz")
 
 
+def name_of(variable):
+    """Keras's variables have a path; TensorFlow's, a name with the number of an output."""
+    return getattr(variable, "path", variable.name.partition(":")[0])
+
+
 def test_calling_it_gives_the_modules_output():
     module = hub.load(f"{V1}/classification/5")
     x = images(2, 64)
@@ -58,10 +63,10 @@ def test_momentum_may_be_a_tensor():
 
 def test_variables_are_those_of_tf_slim():
     module = hub.load(f"{V2}/feature_vector/4", weights="random")
-    assert [v.path for v in module.variables] == list(module.current_weights().tensors)
+    assert [name_of(v) for v in module.variables] == list(module.current_weights().tensors)
     assert len(module.variables) == 260
     assert len(module.trainable_variables) == 156
-    assert not [v.path for v in module.trainable_variables if "moving" in v.path]
+    assert not [name_of(v) for v in module.trainable_variables if "moving" in name_of(v)]
 
 
 def test_regularization_losses_are_functions_one_a_kernel():
@@ -83,7 +88,7 @@ def test_signatures_are_those_of_the_module():
     )
     named = module.signatures["image_classification_with_bn_hparams"]
     assert named(images=x, batch_norm_momentum=0.9)["default"].shape == (2, 1001)
-    with pytest.raises(InputError, match="expected the inputs"):
+    with pytest.raises(InputError, match=r"missing \['batch_norm_momentum'\]"):
         named(x)
     with pytest.raises(KeyError):
         module.signatures["serving_default"]

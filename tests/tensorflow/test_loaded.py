@@ -63,7 +63,7 @@ def test_its_variables_are_tensorflows_and_named_as_tf_slims():
     assert module.variables[0].name == "MobilenetV1/Conv2d_0/weights:0"
     assert all(isinstance(variable, tf.Variable) for variable in module.variables)
     assert (len(module.variables), len(module.trainable_variables)) == (135, 81)
-    assert list(module.variable_map) == list(module.current_weights().tensors)
+    assert list(module.tensorflow_variables) == list(module.current_weights().tensors)
 
 
 def test_images_that_do_not_fit_are_refused():
@@ -157,6 +157,8 @@ def test_in_a_session_a_call_in_training_updates_when_it_runs():
         assert largest_error(session.run(inference, {x: X}), FEATURES) < 1e-4
         found = session.run(training, {x: X})
         assert largest_error(found, reference(V1, "train/features")) < 1e-3
-        moved = session.run(module.variable_map["MobilenetV1/Conv2d_0/BatchNorm/moving_mean"])
+        moved = session.run(
+            module.tensorflow_variables["MobilenetV1/Conv2d_0/BatchNorm/moving_mean"]
+        )
     key = "mobilenet_v1_025_224/train/momentum_0.99/MobilenetV1/Conv2d_0/BatchNorm/moving_mean"
     np.testing.assert_allclose(moved, TRAINING[key], rtol=1e-3, atol=1e-6)

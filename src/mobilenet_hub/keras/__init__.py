@@ -24,6 +24,8 @@ except ModuleNotFoundError as error:
         ) from error
     raise
 
+from keras.backend import backend
+
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm
 from mobilenet_hub.keras.canonical import assign_weights, to_weights
 from mobilenet_hub.keras.layer import KerasLayer
@@ -34,6 +36,7 @@ __all__ = [
     "FusedBatchNorm",
     "KerasLayer",
     "assign_weights",
+    "backend",
     "endpoints",
     "load",
     "model",

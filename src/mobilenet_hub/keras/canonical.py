@@ -59,6 +59,16 @@ def to_weights(
     return from_tensors(tensors, metadata=metadata, where=where, expected=network)
 
 
+def share_variables(layer: keras.layers.Layer, variables: Mapping[str, Any]) -> None:
+    """Make the variables of a layer, on TensorFlow, those `tf.Variable`s, by canonical name.
+
+    Keras has no public way to wrap a variable that is there already; its own do no more.
+    """
+    for name, variable in variables_by_name(layer).items():
+        variable._value = variables[name]
+    layer.is_unset = False
+
+
 def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
     """Give the MobileNet in a layer or model these weights.
 

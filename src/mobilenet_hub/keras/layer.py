@@ -11,6 +11,7 @@ import keras
 
 from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import KerasLayerError
+from mobilenet_hub.keras.canonical import share_variables
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
@@ -49,7 +50,8 @@ class KerasLayer(InTraining, HubLayer):
 
     Args:
         handle: of a module, or the path of a file, folder or archive with weights; or what
-            `hub.load` returned, to share its variables, and whether they are trainable.
+            `hub.load` returned, to share its variables (and, of a `keras.Reusable`, whether they
+            are trainable).
         trainable: see above; may be set later.
         arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
         signature: by name, for a dict of outputs; needs one of the next two. Modules in the TF1
@@ -99,6 +101,11 @@ class KerasLayer(InTraining, HubLayer):
         self._given = handle if isinstance(handle, Reusable) else None
         if self._given is not None:
             self.network_layer = self._given.network_layer
+        elif isinstance(variables := getattr(handle, "tensorflow_variables", None), Mapping):
+            loaded: Any = handle
+            self._given = loaded
+            self.network_layer = NetworkLayer(loaded.info, None, network=loaded.network)
+            share_variables(self.network_layer, variables)
         else:
             found = resolve(handle, weights)
             dtype = kwargs.get("dtype")

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from mobilenet_hub.catalog import ModuleInfo, Task
+from mobilenet_hub.errors import KerasLayerError
 from mobilenet_hub.keras.canonical import as_float32, assign_weights, to_weights, variables_by_name
 from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, unset
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
@@ -50,6 +51,7 @@ class NetworkLayer(keras.layers.Layer):
         data_format: DataFormat = "channels_last",
         dtype: Any = None,
     ) -> None:
+        _refuse_graphs(functions=True)
         super().__init__(name="network", dtype=dtype, autocast=False)
         network = weights.network if weights is not None else network or info.network
         self.info, self.network, self.is_unset = info, network, weights is None
@@ -103,6 +105,7 @@ class NetworkLayer(keras.layers.Layer):
             [batch, num_features] or [batch, num_classes]; or a dict of it as `default` and of the
             endpoints, each prefixed by the network's scope.
         """
+        _refuse_graphs(functions=False)
         if keras.backend.standardize_dtype(images.dtype) == "uint8":
             images = keras.ops.cast(images, "float32") / 255.0
         output, endpoints = self.features(
@@ -213,3 +216,26 @@ def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
     began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
     source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
     return {"handle": info.handle, "source": source, **carried, **began}
+
+
+def _refuse_graphs(*, functions: bool) -> None:
+    """Keras 3 on TensorFlow knows nothing of TF1 graphs: its variables are constants, or NaN there.
+
+    Args:
+        functions: whether functions being traced are refused too, where variables are to be made.
+
+    Raises:
+        KerasLayerError: says what does run there.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return
+    if functions or not tf.compat.v1.get_default_graph().building_function:
+        raise KerasLayerError(
+            "Keras 3 makes layers in eager execution only, and does not run in TensorFlow 1's "
+            "graphs: make the layer outside of the function; in graphs and sessions use "
+            "hub.Module, or tf_keras (TF_USE_LEGACY_KERAS=1). Received: a graph"
+        )

@@ -7,11 +7,12 @@ variables are made outside of it, by `tf.init_scope`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
@@ -28,6 +29,7 @@ from mobilenet_hub.weights.canonical import Weights, from_tensors
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 _KEYS = tf.compat.v1.GraphKeys
+_EAGER = tf.Graph()  # stands for eager execution among graphs; nothing is ever in it
 
 
 class GraphModule(BaseModule):
@@ -166,8 +168,8 @@ class GraphModule(BaseModule):
 
         return write_hub_module(path, self.info, self.current_weights(session))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse: variables belong to their graph."""
+    def __getstate__(self) -> Any:
+        """Refuse to be pickled: variables belong to their graph."""
         raise TypeError(
             "a module in a TensorFlow graph cannot be pickled or copied; export(path, session) "
             f"writes it. Received: {self!r}"
@@ -231,3 +233,59 @@ def _fresh_scope(graph: Any, name: str) -> Iterator[str]:
         )
     with tf.name_scope(wanted) as scope:
         yield scope
+
+
+@contextmanager
+def evaluated(spec: Spec, tags: Collection[str]) -> Iterator[Callable[..., Any]]:
+    """A function from arrays to arrays that computes a module in a graph and session of its own."""
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    applied: dict[str | None, tuple[dict[str, Any], dict[str, Any]]] = {}
+    with graph.as_default():
+        module = GraphModule(spec, tags=tags)
+        session.run(tf.compat.v1.global_variables_initializer())
+
+    def evaluate(
+        inputs: Any = None,
+        _sentinel: None = None,
+        signature: str | None = None,
+        as_dict: bool | None = None,
+    ) -> Any:
+        images, momentum = module._signatures.unpack(inputs, signature)
+        if signature not in applied:
+            with graph.as_default():
+                given = {
+                    name: tf.compat.v1.placeholder(info.dtype, info.shape)
+                    for name, info in module.get_input_info_dict(signature).items()
+                }
+                applied[signature] = given, module(given, signature=signature, as_dict=True)
+        given, outputs = applied[signature]
+        values = {"images": images, "batch_norm_momentum": momentum}
+        feed = {tensor: values[name] for name, tensor in given.items()}
+        return session.run(outputs if as_dict else outputs["default"], feed)
+
+    try:
+        yield evaluate
+    finally:
+        session.close()
+
+
+class InGraphs:
+    """A module that was made in eager execution, in the graphs where it is applied later.
+
+    Its variables are made, once, in each graph that it is applied in, outside of functions.
+    """
+
+    def __init__(self) -> None:
+        self._forms: WeakKeyDictionary[Any, tuple[Weights, GraphModule]] = WeakKeyDictionary()
+
+    def form(self, module: BaseModule) -> GraphModule:
+        """The module, in the current graph, with the weights it has now."""
+        with tf.init_scope():
+            graph = current_graph() or _EAGER
+        weights = module.current_weights()
+        made = self._forms.get(graph)
+        if made is None or made[0] is not weights:
+            form = GraphModule(module.info, name=module.name, weights=weights)
+            made = self._forms[graph] = (weights, form)
+        return made[1]

@@ -108,8 +108,8 @@ class LoadedModule(tf.Module):
         return [variable for variable in self.variables if variable.trainable]
 
     @property
-    def variable_map(self) -> Mapping[str, Any]:
-        """The variables by TF-Slim name."""
+    def tensorflow_variables(self) -> Mapping[str, Any]:
+        """The variables by TF-Slim name: what a layer of Keras 3 shares."""
         return MappingProxyType(dict(self._network.by_name))
 
     @property
@@ -139,7 +139,7 @@ class LoadedModule(tf.Module):
         Raises:
             WeightsError: values that are not finite: the training went wrong.
         """
-        values = {name: variable.numpy() for name, variable in self.variable_map.items()}
+        values = {name: variable.numpy() for name, variable in self.tensorflow_variables.items()}
         last = self._last
         if last is None or any(not np.array_equal(v, last.tensors[n]) for n, v in values.items()):
             began = "a file" if self._origin is None else self._origin.metadata.get("source")

@@ -101,7 +101,8 @@ def _target(spec: Spec) -> ModuleInfo | Path | Trained:
     if isinstance(spec, str | PathLike):
         return handle_or_path(spec)
     raise InputTypeError(
-        f"expected a handle, a path, or something in training. Received: {type(spec).__qualname__}"
+        f"Unknown module spec type: {type(spec)!r}. Expected a handle, a path, a ModuleSpec or "
+        f"something in training. Received: {spec!r}"
     )
 
 
