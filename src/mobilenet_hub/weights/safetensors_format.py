@@ -23,7 +23,7 @@ MAX_RANK = 8
 _METADATA = "__metadata__"
 _DTYPES = {
     "BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
-    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2",
 }  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]],
         where: the file, for error messages.
 
     Returns:
-        Read-only views of `data` by name, in the order they lie in; the metadata.
+        Read-only views of `data` by name, in the order they lie in, bfloat16 as float32; the
+        metadata.
 
     Raises:
         WeightsError: for bytes that are not a well-formed safetensors file of NumPy's dtypes.
@@ -62,10 +63,16 @@ def parse_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]],
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise _refusal(where, f"{stop - start} bytes for {name[:200]!r}, {dtype} {shape}")
         flat = np.frombuffer(data, dtype, math.prod(shape), 8 + length + start)
+        flat = widened(flat) if header[name]["dtype"] == "BF16" else flat
         tensors[name] = flat.reshape(shape)
     if position != len(data):
         raise _refusal(where, f"{len(data) - position} bytes after the last tensor")
     return tensors, metadata
+
+
+def widened(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """bfloat16, which NumPy does not have, as float32: it is the upper half of one."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 def own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -71,6 +72,9 @@ class Format:
         return reading
 
 
+# LevelDB's magic number, which ends an index: table/format.h.
+_LEVELDB = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+
 # The first that fits is taken.
 FORMATS = (
     Format(
@@ -91,8 +95,11 @@ FORMATS = (
     Format(".keras", lambda f: f.is_zip, "keras.files.read_keras"),
     Format(
         "TensorFlow checkpoints",
-        # LevelDB's magic number ends an index: table/format.h.
-        lambda f: f.tail == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb" or ".data-0" in f.path.name,
+        lambda f: (
+            f.tail == _LEVELDB
+            or ".data-0" in f.path.name
+            or (f.path.name == "checkpoint" and f.head.startswith(b"model_checkpoint_path"))
+        ),
         "tensorflow.tensor_bundle.read_checkpoint",
     ),
     Format(
@@ -101,8 +108,10 @@ FORMATS = (
         "tensorflow.saved_model.read_saved_model",
     ),
     Format(
-        "or packed as .tgz)",
-        lambda f: f.head.startswith(b"\x1f\x8b") or f.head[257:262] == b"ustar",
+        "or packed as .tgz, .tar.bz2)",
+        lambda f: (
+            f.head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or f.head[257:262] == b"ustar"
+        ),
         "archive.read_archive",
     ),
     Format("float .tflite", lambda f: f.head[4:8] == b"TFL3", "tensorflow.tflite.read_tflite"),
@@ -120,9 +129,75 @@ FORMATS = (
 # Files in a folder that are weights, most wanted kind first.
 _IN_FOLDERS = (
     ("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",), (".tflite",),
-    (".tgz", ".tar.gz", ".tar"), (".npz",),
+    (".tgz", ".tar.gz", ".tar.bz2", ".tar"), (".npz",),
 )  # fmt: skip
 _PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
+# The first member of PyTorch's zips, its name after 30 bytes: archive/data.pkl, archive/data/0, ...
+_TORCH_ZIP = re.compile(
+    rb"PK\x03\x04.{26}[^/\0]{1,200}/(data\.pkl|data/|code/|constants|version|byteorder|\.)",
+    re.DOTALL,
+)
+
+
+def _is_pickle(look: Look) -> bool:
+    """By protocol; of old, by its name and its first opcode; in a zip, as PyTorch's are."""
+    old = look.path.suffix.lower() in _PICKLE_SUFFIXES and look.head[:1] in (
+        b"(", b"]", b"}", b"c", b"l",
+    )  # fmt: skip
+    zipped = _TORCH_ZIP.match(look.head) is not None
+    zipped |= any(name.endswith((".pkl", ".pickle")) for name in look.members)
+    return old or zipped or look.head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something that people have and that is not read.
+
+    Attributes:
+        name: for people.
+        fits: whether a file looks like one.
+        why: why it is not read and what to do, after the file's name.
+    """
+
+    name: str
+    fits: Callable[[Look], bool]
+    why: str
+
+
+REFUSED = (
+    Refused(
+        "a pickle",
+        _is_pickle,
+        "is a pickle, as torch.save and TorchScript write: opening one runs whatever code is in "
+        "it, so this library never does. Take the .safetensors file that Hugging Face has beside "
+        "it, or, if you trust it, convert it once: safetensors.torch.save_file(torch.load(file, "
+        "weights_only=True), 'model.safetensors'); of TorchScript, torch.jit.load(file)."
+        "state_dict()",
+    ),
+    Refused(
+        "an ONNX model",
+        # Its first field is the version of the format, at least 3; that of a SavedModel is 1.
+        lambda f: (
+            f.path.suffix.lower() == ".onnx"
+            or (f.head[:1] + f.head[2:3] == b"\x08\x12" and f.head[1] > 2)
+        ),
+        "is an ONNX model, whose operations do not tell the network's weights apart: take the "
+        "checkpoint, SavedModel or Keras file that it was made of",
+    ),
+    Refused(
+        "the graph of a checkpoint",
+        lambda f: f.path.suffix == ".meta",
+        "is the graph of a checkpoint and holds no weights: name the checkpoint itself, the path "
+        "without .meta, beside which .index and .data-00000-of-00001 lie",
+    ),
+    Refused(
+        "a checkpoint of version 1",
+        lambda f: f.tail == _LEVELDB and f.path.suffix != ".index",
+        "is a checkpoint in TensorFlow's format of before 2017, a single file without .index. Load "
+        "it in TensorFlow and save it again with tf.compat.v1.train.Saver(write_version=2); if it "
+        "is an index, give it back the end .index of its name",
+    ),
+)
 
 
 def read(
@@ -269,6 +344,8 @@ def _read_folder(path: Path, use_ema: bool | None) -> Reading:
     if (path / "saved_model.pb").exists():
         return _read_file(path / "saved_model.pb", use_ema)
     names = sorted(file.name for file in path.iterdir())
+    if "checkpoint" in names and any(name.endswith(".index") for name in names):
+        return _read_file(path / "checkpoint", use_ema)
     for suffixes in _IN_FOLDERS:
         matching = [name for name in names if name.endswith(suffixes)]
         if len(matching) > 1:
@@ -286,7 +363,9 @@ def _read_folder(path: Path, use_ema: bool | None) -> Reading:
 
 def _read_file(path: Path, use_ema: bool | None) -> Reading:
     look = _look(path)
-    _refuse_pickle(look)
+    for refused in REFUSED:
+        if refused.fits(look):
+            raise WeightsError(f"{path} {refused.why}. Received: {refused.name}")
     known = next((known for known in FORMATS if known.fits(look)), None)
     if known is None:
         raise WeightsError(
@@ -309,22 +388,7 @@ def _look(path: Path) -> Look:
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - 8))
         look = Look(path, head, file.read(8), size)
-        if not look.is_zip:
+        if not look.is_zip or any(refused.fits(look) for refused in REFUSED):
             return look
         with open_zip(file, str(path)) as archive:
             return Look(path, head, look.tail, size, tuple(archive.sizes))
-
-
-def _refuse_pickle(look: Look) -> None:
-    """Pickles run whatever code is in them: by protocol, in a zip as PyTorch's, or of old."""
-    old = look.path.suffix.lower() in _PICKLE_SUFFIXES and look.head[:1] in (
-        b"(", b"]", b"}", b"c", b"l",
-    )  # fmt: skip
-    zipped = any(name.endswith((".pkl", ".pickle")) for name in look.members)
-    if old or zipped or look.head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise WeightsError(
-            f"{look.path} is a pickle, as torch.save writes: opening one runs whatever code is in "
-            f"it, so this library never does. Take the .safetensors file that Hugging Face has "
-            f"beside it, or, if you trust it, convert it once: safetensors.torch.save_file("
-            f"torch.load(file, weights_only=True), 'model.safetensors'). Received: a pickle"
-        )

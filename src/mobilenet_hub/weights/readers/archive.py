@@ -77,7 +77,7 @@ def read_archive(path: str | PathLike[str], use_ema: bool | None = None) -> Read
                 reading = content.open(directory / content.target, use_ema)
             except WeightsError as error:
                 raise WeightsError(f"In {path}: {error}") from error
-    return replace(reading, files=(path,))
+    return replace(reading, files=(path,), names=(*reading.names, *content.members))
 
 
 def _choose(names: list[str], path: Path) -> _Content:

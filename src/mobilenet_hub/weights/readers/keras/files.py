@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -32,6 +34,9 @@ MAX_TENSOR_BYTES = 128 << 20  # of all that are read together
 MAX_NODES, MAX_DEPTH = 20_000, 32
 MAX_CONFIG_BYTES = 16 << 20
 
+# `layers/depthwise_conv2d_9/vars/0`, where no name came along.
+_CLASSES = "conv2d|depthwise_conv2d|batch_normalization|dense"
+_UNNAMED = re.compile(rf"(?:[^/]+/)*layers/(?:{_CLASSES})(?:_\d+)?/vars/\d+", re.ASCII)
 _SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
 _NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
 
@@ -67,18 +72,54 @@ def _read_zip(file: BinaryIO, where: str) -> Reading:
 
 def _read_h5(file: BinaryIO, where: str, what: str, config: str | bytes | None = None) -> Reading:
     root = open_hdf5(file, file.seek(0, io.SEEK_END), where)
-    if config is None:
-        config = root.text("model_config")
-    datasets = dict(_datasets(root, where))
+    parsed = _parsed(root.text("model_config") if config is None else config)
+    datasets = dict(_datasets(root, where, _names_by_order(parsed)))
+    if datasets and all(_UNNAMED.fullmatch(path) for path in datasets):
+        raise WeightsError(
+            f"{where} has numbers in place of the names of its layers, as .weights.h5 files of "
+            f"Keras 2.15 have: save the whole model as .keras or .h5, or its weights from Keras 3. "
+            f"Received: {', '.join(list(datasets)[:3])}, ..."
+        )
     tensors = _read_selected(datasets, _select(datasets, where), where)
     slim, notes = keras_names.as_convolution(tensors, where)
-    image_size, names = described(_parsed(config))
+    image_size, names = described(parsed)
     parts = {part for path in datasets for part in path.split("/")[:-1]}
     names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
     return Reading(finished(slim), what, notes=notes, image_size=image_size, names=names)
 
 
-def _datasets(root: Group, where: str) -> Iterator[tuple[str, Dataset]]:
+def _names_by_order(config: Any) -> dict[tuple[str, ...], str]:
+    """What the layers of a `.keras` file of Keras 2.15 are called, by where they lie in it.
+
+    Each lies under the name of its class, numbered in the order of the configuration
+    (`_save_container_state` in keras/src/saving/saving_lib.py).
+    """
+    names: dict[tuple[str, ...], str] = {}
+    pending: list[tuple[Any, tuple[str, ...]]] = [(config, ())]
+    while pending:
+        node, scopes = pending.pop()
+        layers = node.get("config", {}) if isinstance(node, dict) else {}
+        layers = layers.get("layers") if isinstance(layers, dict) else None
+        counts: Counter[str] = Counter()
+        for layer in layers if isinstance(layers, list) and len(scopes) <= MAX_DEPTH else ():
+            if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
+                continue
+            kind = _snake_case(str(layer.get("class_name", "")))
+            place = (*scopes, "layers", f"{kind}_{counts[kind]}" if counts[kind] else kind)
+            counts[kind] += 1
+            names[place] = str(layer["config"].get("name", ""))
+            pending.append((layer, place))
+    return names
+
+
+def _snake_case(name: str) -> str:
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _datasets(
+    root: Group, where: str, by_order: dict[tuple[str, ...], str]
+) -> Iterator[tuple[str, Dataset]]:
     """All datasets by their path, in which layers have the names that people gave them."""
     model = dict(root.children()).get("model_weights")
     root = model if isinstance(model, Group) else root
@@ -91,8 +132,9 @@ def _datasets(root: Group, where: str) -> Iterator[tuple[str, Dataset]]:
         if nodes > MAX_NODES or len(scopes) > MAX_DEPTH:
             raise damaged(where, f"at most {MAX_NODES:,} groups, {MAX_DEPTH} deep", "more")
         variables = members.get("vars")  # Keras 3 files a layer under its class, and writes its
-        if isinstance(variables, Group) and (name := variables.text("name")):  # name there
-            scopes = (*scopes[:-1], name.replace("/", "_"))
+        if isinstance(variables, Group):  # name there, from some version on
+            name = variables.text("name") or by_order.get(scopes)
+            scopes = (*scopes[:-1], name.replace("/", "_")) if name else scopes
         for key, member in members.items():
             if isinstance(member, Dataset):
                 yield "/".join((*scopes, key)), member

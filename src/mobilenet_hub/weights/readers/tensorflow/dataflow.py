@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.base import MAX_WEIGHTS_BYTES, Array, short
 
@@ -22,13 +24,14 @@ class Node:
     Attributes:
         output: name of the value it computes.
         kind: `conv`, `depthwise`, `batch_norm` (inputs: value, gamma, beta, mean, variance),
-            `add`, `sub`, `mul`, `div`, `rsqrt`, `relu6`, `pool`, `resize`, `same` (passes its first
-            input on), or the file's own name of any other operation.
+            `matmul`, `add`, `sub`, `mul`, `div`, `rsqrt`, `relu6`, `pool`, `resize`, `softmax`,
+            `same` (passes its first input on), or the file's own name of any other operation.
         inputs: names of values.
         stride: of a convolution.
         same_padding: of a convolution: SAME, else VALID.
         epsilon: of batch norm.
-        kernel_axes: of a convolution: which axes of its kernel are height, width, in, out.
+        kernel_axes: of a convolution: which axes of its kernel are height, width, in, out; of a
+            matrix product: which are in, out.
     """
 
     output: str
@@ -37,7 +40,7 @@ class Node:
     stride: int = 1
     same_padding: bool = True
     epsilon: float = 0.0
-    kernel_axes: tuple[int, int, int, int] = (0, 1, 2, 3)
+    kernel_axes: tuple[int, ...] = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Dataflow:
         return array
 
     def kernel(self, node: Node) -> Array:
-        """The kernel of a convolution: float32 HWIO or HWI1."""
+        """The kernel of a convolution or matrix product: float32 HWIO or HWI1."""
         value = self.inputs(node)[1] if len(node.inputs) > 1 else ""
         if (kind := self.kind(value)).startswith("FakeQuant"):
             raise WeightsError(
@@ -144,6 +147,8 @@ class Dataflow:
                 f"to 8 bits and are not those of the float network. Received: {kind}"
             )
         array = self.load(value)
+        if node.kind == "matmul" and array.ndim == 2:  # of features: a 1×1 convolution
+            return array.transpose(node.kernel_axes)[np.newaxis, np.newaxis]
         if array.ndim != 4 or 0 in array.shape:
             raise self.refusal(f"a kernel of four dimensions for {node.output}", array.shape)
         kernel: Array = array.transpose(node.kernel_axes)

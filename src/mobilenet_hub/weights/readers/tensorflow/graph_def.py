@@ -48,6 +48,8 @@ KINDS = {
     "Div": "div",
     "Rsqrt": "rsqrt",
     "Relu6": "relu6",
+    "MatMul": "matmul",
+    "Softmax": "softmax",
     "AvgPool": "pool",
     "Mean": "pool",
     "ResizeBilinear": "resize",
@@ -131,6 +133,11 @@ def _node(
             kind = f"{operation} ({layout}, strides {strides}, dilations {dilations}, {padding})"
             return Node(name, kind, inputs)
         return Node(name, kind, inputs, stride=strides[1], same_padding=padding == "SAME")
+    if kind == "matmul":
+        if attributes.get("transpose_a", empty).integer(5):
+            return Node(name, f"{operation} of a transposed matrix", inputs)
+        transposed = attributes.get("transpose_b", empty).integer(5)
+        return Node(name, kind, inputs, kernel_axes=(1, 0) if transposed else (0, 1))
     if kind == "batch_norm":
         if attributes.get("is_training", Message(b"\x28\x01", where)).integer(5):  # true by default
             return Node(name, f"{operation} in training mode", inputs)
@@ -149,7 +156,7 @@ def _load(tensor: Message, shape: tuple[int, ...], where: str) -> Array:
     dtype, content, count = tensor.integer(1), tensor.data(4), math.prod(shape)
     if dtype not in ITEM_SIZES:
         raise WeightsError(
-            f"{where} must be float32, float16 or bfloat16. "
+            f"{where} must be float32, float64, float16 or bfloat16. "
             f"Received: {DTYPE_NAMES.get(dtype, f'dtype {dtype}')}"
         )
     if 4 in tensor:

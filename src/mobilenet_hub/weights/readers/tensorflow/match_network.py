@@ -74,7 +74,7 @@ def read_network(graph: Dataflow, file_format: str) -> Reading:
     _check_links(graph, layers, found)
     logits = _logits(graph, value, network(family, 1.0).logits)
     if not logits:
-        notes.append("The file has no classification layer: features only.")
+        notes.append("The file has no classification layer of these features: features only.")
     pairs = zip(layers, found, strict=True)
     return Reading(
         finished(tensors | logits),
@@ -276,20 +276,28 @@ def _check_links(graph: Dataflow, layers: tuple[Layer, ...], found: list[_Convol
 
 
 def _logits(graph: Dataflow, features: str, layer: Layer) -> dict[str, Array]:
-    """The classification layer, after the average pool."""
+    """The classification layer, after the average pool: a convolution, or a matrix product.
+
+    Matrix products begin the heads of other tasks as well; those that end in a softmax, or in
+    nothing, are classification layers.
+    """
     pools = graph.users(features, "pool")
-    nodes = [node for pool in pools for node in graph.users(pool.output, "conv")]
+    nodes = [node for pool in pools for node in graph.users(pool.output, "conv", "matmul")]
     if not nodes:
         return {}
-    biases = [
-        other
+    additions = [
+        (node.output, other)
         for node in graph.users(nodes[0].output, "add")
         if (other := graph.other(node, nodes[0].output)) and graph.is_constant(other)
     ]
-    if len(nodes) > 1 or len(biases) != 1:
+    if nodes[0].kind == "matmul":
+        followers = {node.kind for value, _ in additions for node in graph.users(value)}
+        if len(nodes) > 1 or not additions or not followers <= {"softmax"}:
+            return {}
+    if len(nodes) > 1 or len(additions) != 1:
         names = [node.output for node in nodes[:5]]
         raise graph.refusal("one convolution with a bias after the pool", names)
-    kernel, bias = graph.kernel(nodes[0]), graph.vector(biases[0])
+    kernel, bias = graph.kernel(nodes[0]), graph.vector(additions[0][1])
     if kernel.shape[:2] != (1, 1) or bias.shape != kernel.shape[3:]:
         raise graph.refusal("1×1 logits with a bias each", (kernel.shape, bias.shape))
     return {f"{layer.scope}/weights": kernel, f"{layer.scope}/biases": bias}

@@ -33,19 +33,22 @@ from mobilenet_hub.weights.readers.base import (
     read_file,
     short,
 )
+from mobilenet_hub.weights.readers.keras import names as keras_names
 from mobilenet_hub.weights.readers.tensorflow.leveldb import (
     MAX_TABLE_BYTES,
     masked_crc32c,
     read_table,
 )
+from mobilenet_hub.weights.readers.tensorflow.partitions import Part, parts_of
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message, read_varint
 from mobilenet_hub.weights.readers.tensorflow.slim_names import select
+from mobilenet_hub.weights.safetensors_format import widened
 
 # tensorflow/core/framework/types.proto
-DT_FLOAT, DT_STRING, DT_BFLOAT16, DT_HALF = 1, 7, 14, 19
-ITEM_SIZES = {DT_FLOAT: 4, DT_BFLOAT16: 2, DT_HALF: 2}
+DT_FLOAT, DT_DOUBLE, DT_STRING, DT_BFLOAT16, DT_HALF = 1, 2, 7, 14, 19
+ITEM_SIZES = {DT_FLOAT: 4, DT_DOUBLE: 8, DT_BFLOAT16: 2, DT_HALF: 2}
 DTYPE_NAMES = {
-    2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64",
+    3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64",
     10: "bool", 11: "qint8", 12: "quint8", 13: "qint32",
 }  # fmt: skip
 
@@ -65,7 +68,7 @@ class StoredTensor:
         shape: of the tensor.
         shard, offset, size: which shard, and which of its bytes.
         checksum: masked CRC32C of those bytes.
-        sliced: whether the tensor was saved in parts, by a partitioner.
+        parts: of a tensor that a partitioner divided; each has its own place.
     """
 
     dtype: int
@@ -74,7 +77,7 @@ class StoredTensor:
     offset: int
     size: int
     checksum: int
-    sliced: bool
+    parts: tuple[Part, ...] = ()
 
 
 class TensorBundle:
@@ -110,10 +113,14 @@ class TensorBundle:
                 f"{self.where} needs a newer reader: expected version 1 of the bundle format. "
                 f"Received: {minimum}"
             )
+        # The parts of divided tensors have keys that begin with 0.
         self.entries: Mapping[str, StoredTensor] = {
-            self._text(key): self._entry(value)
+            self._text(key): self._entry(key, value)
             for key, value in table.items()
-            if not key.startswith(b"\0")  # parts of sliced tensors have keys of their own
+            if not key.startswith(b"\0")
+        }
+        self._parts = {
+            key: self._entry(key, value) for key, value in table.items() if key.startswith(b"\0")
         }
 
     @property
@@ -129,7 +136,8 @@ class TensorBundle:
             keys: the names that the tensors shall have, to their keys in the bundle.
 
         Returns:
-            name to float32 array; float16 and bfloat16 are widened, which is exact.
+            name to float32 array; float16 and bfloat16 are widened, which is exact, and float64
+            is rounded; what a partitioner divided is put together.
 
         Raises:
             WeightsError: for a key that is not there, a dtype that is not float, a size that
@@ -142,8 +150,7 @@ class TensorBundle:
                     f"{self.where} has no such tensor; `.entries` lists all. Received: {short(key)}"
                 )
             entry = self.entries[key]
-            self._check(key, entry)
-            wanted.append((name, entry))
+            wanted += [(part, stored) for part, stored in self._stored(name, entry)]
         if (total := sum(entry.size for _, entry in wanted)) > MAX_WEIGHTS_BYTES:
             raise WeightsError(
                 f"{self.where}: expected at most {MAX_WEIGHTS_BYTES:,} bytes of weights, many "
@@ -153,7 +160,27 @@ class TensorBundle:
         stored: dict[str, npt.NDArray[np.generic]] = {}
         for shard in sorted({entry.shard for _, entry in wanted}):
             self._read_shard(shard, [pair for pair in wanted if pair[1].shard == shard], stored)
+        for name, key in keys.items():
+            if parts := self.entries[key].parts:
+                whole = np.empty(self.entries[key].shape, np.float32)
+                for part in parts:
+                    whole[part.place] = stored.pop(f"{name} {part.place}")
+                stored[name] = whole
         return finished({name: stored[name] for name in keys})
+
+    def _stored(self, name: str, entry: StoredTensor) -> list[tuple[str, StoredTensor]]:
+        """What has to be read for a tensor: itself, or its parts, each by a name of its own."""
+        if not entry.parts:
+            self._check(name, entry)
+            return [(name, entry)]
+        found = []
+        for part in entry.parts:
+            stored = self._parts.get(part.key)
+            if stored is None or stored.shape != part.shape or stored.parts:
+                raise damaged(self.where, f"a part {part.shape} of {name}", stored)
+            self._check(name, stored)
+            found.append((f"{name} {part.place}", stored))
+        return found
 
     def variables(self) -> list[tuple[str, str]]:
         """Name and key of each variable: equal in TF1's checkpoints, by object in TF2's.
@@ -225,21 +252,15 @@ class TensorBundle:
 
     def _check(self, name: str, entry: StoredTensor) -> None:
         """Refuse what cannot be read, before anything is allocated."""
-        if entry.sliced:
-            raise WeightsError(
-                f"{self.where}: {name} was saved in parts by a partitioner, which this reader does "
-                f"not put together. Save the checkpoint again without one. "
-                f"Received: a sliced tensor"
-            )
         if entry.dtype not in ITEM_SIZES:
             raise WeightsError(
-                f"{self.where}: {name} must be float32, float16 or bfloat16. "
+                f"{self.where}: {name} must be float32, float64, float16 or bfloat16. "
                 f"Received: {DTYPE_NAMES.get(entry.dtype, f'dtype {entry.dtype}')}"
             )
         if entry.size != (size := math.prod(entry.shape) * ITEM_SIZES[entry.dtype]):
             raise damaged(self.where, f"{size:,} bytes for {name} {entry.shape}", f"{entry.size:,}")
 
-    def _entry(self, value: bytes) -> StoredTensor:
+    def _entry(self, key: bytes, value: bytes) -> StoredTensor:
         """Decode a `BundleEntryProto`."""
         message = Message(value, self.where)
         shape = read_shape(message.message(2), self.where)
@@ -250,7 +271,7 @@ class TensorBundle:
             offset=message.integer(4),
             size=message.integer(5),
             checksum=message.fixed32(6),
-            sliced=7 in message,
+            parts=parts_of(message, key, shape, self.where),
         )
         if entry.shard >= self.num_shards or max(entry.offset, entry.size) >= 1 << 62:
             raise damaged(self.where, f"a place within {self.num_shards} shards", entry)
@@ -285,6 +306,8 @@ def read_checkpoint(path: str | PathLike[str], use_ema: bool | None = None) -> R
 def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
     """Read the network that an opened bundle holds, as `read_checkpoint`."""
     variables = bundle.variables()
+    if not any("MobilenetV" in name for name, _ in variables) and OBJECT_GRAPH in bundle.entries:
+        return _read_keras(bundle, variables)
     selection = select([name for name, _ in variables], bundle.where, use_ema)
     keys = dict(variables)
     tensors = bundle.read({name: keys[stored] for name, stored in selection.names.items()})
@@ -296,11 +319,29 @@ def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
     )
 
 
+def _read_keras(bundle: TensorBundle, variables: list[tuple[str, str]]) -> Reading:
+    """A model of keras.applications, by the names of its layers."""
+    named: dict[str, str] = {}
+    for name, key in variables:
+        # Slots of the optimizer repeat the names. Keras 3 writes all variables under `variables/`,
+        # and once more under `_all_variables/`.
+        if ".OPTIMIZER_SLOT/" not in key and not key.startswith("_all_variables/"):
+            named[key] = name.removesuffix(":0")
+    paths = ((key, tuple(name.split("/"))) for key, name in named.items())
+    tensors = bundle.read(keras_names.select(paths, bundle.where))
+    converted, notes = keras_names.as_convolution(tensors, bundle.where)
+    return Reading(finished(converted), "TensorFlow checkpoint", notes=notes, files=bundle.files)
+
+
 def find_prefix(path: Path) -> Path:
     """The prefix of a checkpoint from any of the ways to name it."""
+    if path.name == "checkpoint":
+        return _latest(path)
     try:
         if path.is_dir() and not Path(f"{path}.index").exists():
             indices = sorted(path.glob("*.index"))[:10]
+            if len(indices) > 1 and (path / "checkpoint").is_file():
+                return _latest(path / "checkpoint")
             if len(indices) != 1:
                 raise WeightsError(
                     f"{path} must hold exactly one checkpoint: name its .index file. "
@@ -316,6 +357,19 @@ def find_prefix(path: Path) -> Path:
     if match := _SHARD.fullmatch(path.name):
         return path.with_name(match["prefix"])
     return path
+
+
+def _latest(path: Path) -> Path:
+    """The prefix that a `checkpoint` file names, a `CheckpointState` as text: the last one saved.
+
+    It lies beside the file, wherever the folder was when it was written.
+    """
+    text = read_file(path, "The file that names the latest checkpoint", 1 << 20)
+    match = re.match(rb'model_checkpoint_path: "([^"\\\r\n]+)"', text)
+    name = match[1].decode("utf-8", "replace").rpartition("/")[2] if match else ""
+    if name in ("", ".", ".."):
+        raise damaged(str(path), 'model_checkpoint_path: "..."', text[:80])
+    return path.with_name(name)
 
 
 def read_shape(message: Message, where: str) -> tuple[int, ...]:
@@ -335,7 +389,7 @@ def read_shape(message: Message, where: str) -> tuple[int, ...]:
 
 
 def as_float(data: bytes | memoryview, dtype: int) -> npt.NDArray[np.generic]:
-    """Bytes as the floats they are: float32 and float16 without a copy, bfloat16 as float32."""
-    if dtype == DT_BFLOAT16:  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, "<f4" if dtype == DT_FLOAT else "<f2")
+    """Bytes as the floats they are, without a copy; bfloat16 as float32."""
+    if dtype == DT_BFLOAT16:
+        return widened(np.frombuffer(data, "<u2"))
+    return np.frombuffer(data, {DT_FLOAT: "<f4", DT_DOUBLE: "<f8", DT_HALF: "<f2"}[dtype])

@@ -28,9 +28,10 @@ from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Budget
 
 # BuiltinOperator to the kinds of `dataflow`; others keep their number.
-ADD, CONV_2D, DEPTHWISE_CONV_2D = 0, 3, 4
+ADD, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 0, 3, 4, 9
 KINDS = {
     ADD: "add", 1: "pool", CONV_2D: "conv", DEPTHWISE_CONV_2D: "depthwise", 6: "same",
+    FULLY_CONNECTED: "matmul", 25: "softmax",
     18: "mul", 21: "relu6", 22: "same", 23: "resize", 40: "pool", 41: "sub", 42: "div",
     43: "same", 53: "same", 70: "same",
 }  # fmt: skip  # 6 DEQUANTIZE (of float16), 22 RESHAPE, 43 SQUEEZE, 53 CAST, 70 EXPAND_DIMS
@@ -50,6 +51,7 @@ MAX_ITEMS = 1 << 17
 
 # Kernels are [out, height, width, in], depthwise ones [1, height, width, in].
 KERNEL_AXES = (1, 2, 3, 0)
+MATRIX_AXES = (1, 0)
 
 
 def read_tflite(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
@@ -124,16 +126,19 @@ def _add_operation(
         activation = options.integer(ACTIVATION[code], 1)
         if strides[0] != strides[1] or dilations != (1, 1):
             kind = f"{kind} (strides {strides}, dilations {dilations})"
-    elif code in (ADD, 18, 41, 42):
+    elif code in (ADD, FULLY_CONNECTED, 18, 41, 42):
         activation = options.integer(0, 1)
     if activation:
         fused = ACTIVATIONS.get(activation) or f"activation {activation}"
         _add(nodes, Node(output, fused, (f"{output} before activation",)), where)
         output = f"{output} before activation"
-    if kind in ("conv", "depthwise") and len(names) == 3:  # the bias is an addition of its own
+    if (
+        kind in ("conv", "depthwise", "matmul") and len(names) == 3
+    ):  # the bias is an addition of its own
         _add(nodes, Node(output, "add", (f"{output} before bias", names[2])), where)
         names, output = names[:2], f"{output} before bias"
-    _add(nodes, Node(output, kind, names, stride, same_padding, kernel_axes=KERNEL_AXES), where)
+    axes = MATRIX_AXES if kind == "matmul" else KERNEL_AXES
+    _add(nodes, Node(output, kind, names, stride, same_padding, kernel_axes=axes), where)
 
 
 def _add(nodes: dict[str, Node], node: Node, where: str) -> None:
