@@ -624,13 +624,18 @@ def test_two_users_can_share_a_cache(server, archive, world_readable):
 @as_root
 def test_what_another_user_left_of_a_download_is_in_nobodys_way(server, archive, world_readable):
     world_readable.mkdir()
-    world_readable.chmod(0o777)
+    world_readable.chmod(0o1777)
     server.on(NAME, web.drop(archive, 30_000))
     with _As(12345), pytest.raises(MissingWeightsError):
         fetch()
+    left = sorted(Cache().downloads_directory.iterdir())
     server.on(NAME, web.file(archive))
     with _As(23456):
-        assert_right(fetch())
+        entry = fetch()
+    assert [path.name.split(".")[1] for path in left] == ["12345", "12345"]
+    assert sorted(Cache().downloads_directory.iterdir()) == left
+    assert Cache().prune() == left
+    assert_right(entry)
 
 
 def test_a_cache_that_cannot_be_a_folder_is_an_error(server, archive, monkeypatch, tmp_path):

@@ -358,7 +358,10 @@ Calibrate = Annotated[
 ]
 AnySize = Annotated[
     bool,
-    typer.Option("--force", help="Accept --as even where the file names another image size."),
+    typer.Option(
+        "--force",
+        help="Accept another image size than the file names; of import, the loss of logits.",
+    ),
 ]
 To = Annotated[
     Literal["safetensors", "keras"],

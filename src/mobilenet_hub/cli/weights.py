@@ -115,7 +115,7 @@ def import_command(
     from mobilenet_hub.conversion.importing import import_file
 
     result = import_file(
-        file, handle=handle, use_ema=ema, photos=calibrate, repin=repin, any_size=force
+        file, handle=handle, use_ema=ema, photos=calibrate, repin=repin, force=force
     )
     if result.calibration is not None:
         for path, reason in result.calibration.failures:
@@ -154,8 +154,9 @@ def cache_list_command(as_json: options.Json = False) -> None:
 def cache_verify_command(as_json: options.Json = False) -> None:
     """Read everything in the cache and compare it with its sha256; exit code 1 if it differs."""
     from mobilenet_hub.weights.storage.cache import Cache
+    from mobilenet_hub.weights.storage.pins import verify
 
-    problems = Cache().verify()
+    problems = verify(Cache())
     if as_json:
         print_json(problems, indent=True)
     else:

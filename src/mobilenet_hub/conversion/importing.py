@@ -49,7 +49,7 @@ def import_file(
     use_ema: bool | None = None,
     photos: SourceLike | None = None,
     repin: bool = False,
-    any_size: bool = False,
+    force: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Read weights in any format and keep them in the cache as those of a module.
@@ -60,7 +60,8 @@ def import_file(
         use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
         photos: a folder of photos to calibrate a folded network on.
         repin: accept them even if the project's lock file pins others.
-        any_size: accept a handle of another image size than the file itself tells.
+        force: accept a handle of another image size than the file itself tells, and that weights
+            without logits replace others that have them.
         progress: is called with the number of photos measured so far.
 
     Raises:
@@ -71,14 +72,14 @@ def import_file(
         PinError: the project's lock file pins others.
         CacheError: the cache cannot be written.
     """
-    module, weights = readers.read_module(path, handle=handle, use_ema=use_ema, any_size=any_size)
+    module, weights = readers.read_module(path, handle=handle, use_ema=use_ema, any_size=force)
     calibration = None
     if photos is not None:
         from mobilenet_hub.conversion.calibrate import calibrate
 
         calibration = calibrate(weights, photos, image_size=module.image_size, progress=progress)
         weights = calibration.weights
-    entry = store.keep(weights, module, repin=repin)
+    entry = store.keep(weights, module, repin=repin, force=force)
     return Imported(module, entry, len(folded_layers(weights)), calibration)
 
 

@@ -82,6 +82,18 @@ def test_a_checkpoint_of_the_first_format_says_how_to_save_it_again(tmp_path):
         read(tmp_path / "model.ckpt")
 
 
+def test_names_in_a_file_command_no_terminal(tmp_path):
+    nodes = [tff.node("\x1b[31m\x07red", "Nonsense\x1b]0;title\x07")] * 2
+    (tmp_path / "x.pb").write_bytes(tff.graph_def(nodes))
+    with pytest.raises(WeightsError) as caught:
+        read(tmp_path / "x.pb")
+    (tmp_path / "y.pb").write_bytes(tff.graph_def(nodes[:1]))
+    with pytest.raises(WeightsError) as also_caught:
+        read(tmp_path / "y.pb")
+    for error in (caught, also_caught):
+        assert str(error.value).isprintable()
+
+
 # Checkpoints -------------------------------------------------------------------------------------
 
 
@@ -216,7 +228,7 @@ def test_a_handle_of_another_size_than_the_file_tells_is_refused(tmp_path, told_
     assert "--force" in str(caught.value)
     assert not store.is_here(find(other))
     assert_equal(hub.Module(other, weights=path).weights)  # said outright, and kept nowhere
-    assert import_file(path, handle=other, any_size=True).module == find(other)
+    assert import_file(path, handle=other, force=True).module == find(other)
     shutil.rmtree(tmp_path / "cache")
     assert import_file(path, handle=INFO.handle).module == INFO
 

@@ -417,6 +417,73 @@ def test_the_cache_directory_is_chosen_by_the_environment(monkeypatch, tmp_path)
     assert default_directory().is_relative_to(tmp_path)
 
 
+@pytest.mark.parametrize("mode", [0o2770, 0o3777, 0o755])
+def test_what_is_made_in_a_shared_cache_is_as_open_as_the_cache_is(tmp_path, mode):
+    cache = Cache(tmp_path / "shared")
+    cache.directory.mkdir()
+    cache.directory.chmod(mode)
+    cache.put(KEY, weights_of(INFO))
+    cache.make_downloads()
+    with cache.lock(KEY):
+        pass
+    for folder in (cache.weights_directory, cache.downloads_directory):
+        assert oct(folder.stat().st_mode & 0o7777) == oct(mode)
+    assert oct((cache.directory / "locks").stat().st_mode & 0o7777) == oct(mode & 0o6777)
+
+
+def test_weights_planted_with_their_record_do_not_verify(tmp_path):
+    entry = store.keep(weights_of(INFO, seed=1), INFO)
+    assert pins.verify(Cache()) == {KEY: None}
+    elsewhere = Cache(tmp_path / "elsewhere")
+    planted = elsewhere.put(KEY, weights_of(INFO, seed=2))
+    for source in (elsewhere.path(planted), elsewhere.weights_directory / f"{KEY}.json"):
+        (Cache().weights_directory / source.name).write_bytes(source.read_bytes())
+    assert Cache().verify() == {KEY: None}  # each fits the other
+    assert "somebody put it there" in pins.verify(Cache())[KEY]
+    assert store.keep(weights_of(INFO, seed=1), INFO) == entry
+    assert pins.verify(Cache()) == {KEY: None}
+
+
+# Features and logits of one checkpoint -----------------------------------------------------------
+
+
+def test_features_leave_the_logits_of_the_same_features_where_they_are():
+    whole = store.keep(weights_of(INFO, seed=1), INFO)
+    features = replace(INFO, task="feature_vector")
+    assert store.keep(weights_of(INFO, seed=1, logits=False), features) == whole
+    assert equal(store.load_weights(INFO), weights_of(INFO, seed=1))
+
+
+def test_other_features_do_not_take_the_place_of_logits_unasked():
+    store.keep(weights_of(INFO, seed=1), INFO)
+    features = replace(INFO, task="feature_vector")
+    other = weights_of(INFO, seed=2, logits=False)
+    with pytest.raises(CacheError, match="there would be no logits"):
+        store.keep(other, features)
+    assert equal(store.load_weights(INFO), weights_of(INFO, seed=1))
+    store.keep(other, features, force=True)
+    assert equal(store.load_weights(features), other)
+
+
+@pytest.mark.parametrize(
+    ("origin", "known"),
+    [
+        (origins.Origin("url", INFO.checkpoint_url), True),
+        (
+            origins.Origin("kaggle", "google/mobilenet-v1/tensorFlow2/025-128-classification/2"),
+            True,
+        ),
+        (origins.Origin("url", "https://huggingface.co/google/x/resolve/main/y"), True),
+        (origins.Origin("url", "https://mirror.example/mobilenet_v1_0.25_128.tgz"), False),
+        (origins.Origin("url", "https://huggingface.co/somebody/x/resolve/main/y"), False),
+        (origins.Origin("url", "https://huggingface.co.evil.example/google/x"), False),
+    ],
+)
+def test_the_licence_is_googles_where_google_gives_the_file(origin, known):
+    assert ("Google's checkpoint" in origin.license) is known
+    assert origin.license.startswith("not known") is not known
+
+
 # Lock files -------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
+from mobilenet_hub.weights.safetensors_format import printable
 
 Array = npt.NDArray[np.float32]
 
@@ -97,8 +98,8 @@ def damaged(where: str, expected: str, received: object) -> WeightsError:
 
 
 def short(text: object) -> str:
-    """Text for a message: names come from the file and may be megabytes."""
-    words = str(text)
+    """Text for a message: names come from the file, may be megabytes, and command terminals."""
+    words = printable(str(text)[:401])
     return words if len(words) <= 400 else f"{words[:400]}..."
 
 

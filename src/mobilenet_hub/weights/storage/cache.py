@@ -17,6 +17,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -318,15 +319,21 @@ class Cache:
 
     @cached_property
     def _mode(self) -> int:
-        """Permissions of the cache folder: what is made in it is as open to others as it is."""
-        return self.directory.stat().st_mode & 0o777
+        """Permissions of the cache folder: what is made in it is as open to others as it is.
+
+        With setgid, what is made belongs to the folder's group; with the sticky bit, nobody removes
+        what is another's.
+        """
+        return self.directory.stat().st_mode & 0o7777
 
     def _make(self, folder: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
+            # Below the sticky bit, Linux opens nobody else's lock (fs.protected_regular).
+            mode = self._mode & ~stat.S_ISVTX if folder.name == "locks" else self._mode
             with contextlib.suppress(PermissionError):  # another user was faster
-                folder.chmod(self._mode)
+                folder.chmod(mode)
 
     def _write(self, path: Path, data: bytes) -> None:
         write_atomically(path, data)

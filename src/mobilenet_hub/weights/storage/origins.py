@@ -30,7 +30,7 @@ HUGGING_FACE = {
     "mobilenet_v2_075_160": "google/mobilenet_v2_0.75_160",
     "mobilenet_v2_035_96": "google/mobilenet_v2_0.35_96",
 }
-LICENSE = "Apache-2.0 (Google's checkpoint)"
+_HUGGING_FACE_HUB = "https://huggingface.co"
 
 Kind = Literal["url", "kaggle", "folder"]
 
@@ -52,6 +52,14 @@ class Origin:
         """For people."""
         return f"Kaggle {self.address}" if self.kind == "kaggle" else self.address
 
+    @property
+    def license(self) -> str:
+        """Of what is there, as far as it is known: whose copy a mirror holds, it alone says."""
+        own = ("https://storage.googleapis.com/", f"{_HUGGING_FACE_HUB}/google/")
+        if self.kind == "kaggle" or self.address.startswith(own):
+            return "Apache-2.0 (Google's checkpoint)"
+        return "not known: from a mirror (Google publishes this checkpoint under Apache-2.0)"
+
 
 def offline() -> bool:
     """Whether MOBILENET_HUB_OFFLINE forbids the network: set, and not to 0, false or no."""
@@ -71,7 +79,7 @@ def remote_origins(info: ModuleInfo) -> list[Origin]:
     if find_spec("kagglehub") is not None:
         found.append(Origin("kaggle", kaggle_handle(info)))
     if repository := HUGGING_FACE.get(info.checkpoint_key):
-        endpoint = os.environ.get(HUGGING_FACE_VARIABLE) or "https://huggingface.co"
+        endpoint = os.environ.get(HUGGING_FACE_VARIABLE) or _HUGGING_FACE_HUB
         address = f"{endpoint.rstrip('/')}/{repository}/resolve/main/model.safetensors"
         found.append(Origin("url", address))
     return found

@@ -32,6 +32,7 @@ FILE_NAME = "mobilenet-hub.lock"
 LOCK_VARIABLE = "MOBILENET_HUB_LOCK"
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 20
+_IMPORTED = "/imported"  # after the key: what was put there, beside what was first downloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,13 @@ class Pins:
             self._write(self._cache_lock, pin)
         if self.project and (self.project_pin is None or self.repin):
             self._write(self.project, pin)
+
+    def add_import(self, weights: Weights) -> None:
+        """Note in the cache's lock file that somebody put these weights there; see `verify`."""
+        meta = weights.metadata
+        pin = pin_of(weights, meta.get("source", ""), meta.get("source_sha256", ""))
+        with self.cache.lock("lockfile"):
+            add_pin(self._cache_lock, f"{self.key}{_IMPORTED}", pin)
 
     def pin_project(self, weights: Weights) -> None:
         """Pin weights in the project's lock file, which there must be."""
@@ -289,3 +297,32 @@ def add_pin(path: str | PathLike[str], key: str, pin: Pin) -> None:
             f"Cannot write the lock file {path}; the weights themselves are in the cache. "
             f"Received: {error}"
         ) from error
+
+
+def verify(cache: Cache) -> dict[str, str | None]:
+    """Read everything that is in a cache, and compare it with its records and its pins.
+
+    Returns:
+        For each key what is wrong with it, in words; None where nothing is.
+
+    Raises:
+        WeightsError: the lock file cannot be read.
+    """
+    pins = read_pins(cache.directory / FILE_NAME)
+    result = cache.verify()
+    for key in [key for key, problem in result.items() if problem is None]:
+        known = [pin for name in (key, f"{key}{_IMPORTED}") if (pin := pins.get(name))]
+        record = cache.get(key)
+        if record is None or not known:
+            continue
+        features, logits = tensor_digests(cache.load(record))
+        if not any(
+            features == pin.features_sha256
+            and (not (logits and pin.logits_sha256) or logits == pin.logits_sha256)
+            for pin in known
+        ):
+            result[key] = (
+                f"neither what was first downloaded nor what was imported, as {FILE_NAME} in the "
+                f"cache notes it: somebody put it there. `mobilenet-hub fetch --force` replaces it"
+            )
+    return result

@@ -8,6 +8,7 @@ them: see `weights.resolve`. Whatever comes out was checked against its sha256, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -168,28 +169,50 @@ def fetch(
     raise _missing(info, reasons)
 
 
-def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False) -> Record:
+def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False, force: bool = False) -> Record:
     """Put weights of one's own into the cache, as those of a module.
+
+    Weights without logits leave those that are in the cache where they are, if the features are the
+    same: the modules of both tasks share a checkpoint.
 
     Args:
         weights: of that module's network.
         info: the module.
         repin: accept them in place of those that the project's lock file pins.
+        force: accept that weights without logits replace others that have them.
 
     Raises:
         WeightsError: they classify other classes than the module's.
         PinError: the project's lock file pins others.
-        CacheError: the cache cannot be written.
+        CacheError: the cache cannot be written, or holds logits that belong to other features.
     """
     key, cache = info.checkpoint_key, Cache()
     pins = Pins.find(cache, key, repin=repin)
     check_classes(info, weights)
     pins.check_project(weights)
     with cache.lock(key):
-        entry = cache.put(key, weights)
+        entry = None if force or weights.has_logits else _with_logits(weights, info, cache)
+        entry = entry or cache.put(key, weights)
+        pins.add_import(weights)
         if pins.project_pin and repin:
             pins.pin_project(weights)
     return entry
+
+
+def _with_logits(weights: Weights, info: ModuleInfo, cache: Cache) -> Record | None:
+    """The record of the same features with logits, if it is in the cache."""
+    try:
+        entry = cache.get(info.checkpoint_key)
+        old = cache.load(entry) if entry is not None and entry.has_logits else None
+    except WeightsError:  # damaged: about to be replaced
+        return None
+    if old is not None and tensor_digests(old)[0] != tensor_digests(weights)[0]:
+        raise CacheError(
+            f"The cache holds weights of {info.checkpoint_key} that classify, and whose features "
+            f"are others than these: with these in their place, there would be no logits. Import "
+            f"weights that have logits, or say --force. Received: {weights.metadata.get('source')}"
+        )
+    return None if old is None else entry
 
 
 def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
@@ -248,7 +271,9 @@ def _from_origin(
     if origin.kind == "kaggle":
         weights = readers.read(_kaggle(origin), handle=handle)
         return _with_provenance(info, weights, origin, ""), ""
-    name = f"{info.checkpoint_key}.{urlsplit(origin.address).path.rpartition('/')[2]}.part"
+    # Each user has a name of their own: in a folder with the sticky bit, nobody removes another's.
+    user = getattr(os, "geteuid", int)()
+    name = f"{info.checkpoint_key}.{user}.{urlsplit(origin.address).path.rpartition('/')[2]}.part"
     path = cache.make_downloads() / name
     with cache.errors("write"):
         while True:
@@ -291,7 +316,7 @@ def _with_provenance(info: ModuleInfo, weights: Weights, origin: Origin, sha256:
     return weights.with_metadata(
         handle=find(f"google/imagenet/{info.checkpoint_key}/{task}").handle,
         source=origin.name,
-        license=origins.LICENSE,
+        license=origin.license,
         **({"source_sha256": sha256} if sha256 else {}),
     )
 
