@@ -418,9 +418,9 @@ def test_the_first_frame_stands_for_an_animation(kind):
     assert (decode(data) == (255, 0, 0)).all()
 
 
-def test_samples_without_a_defined_range_are_refused():
+def test_samples_that_are_not_plainly_rgb_are_refused():
     data = encode(np.ones((8, 8), np.float32), "TIFF")
-    assert "no defined range" in reason_for(data)
+    assert "no one meaning as RGB" in reason_for(data)
 
 
 def test_unusual_chroma_sampling_is_read_at_full_size():
@@ -628,6 +628,16 @@ def tiled_tiff(tile):
     tags[324] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags.items())
     return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + bytes(range(256))
+
+
+@pytest.mark.parametrize("options", [{}, {"strip_size": 40 * 3 * 4}])
+def test_a_tiff_without_some_of_its_strips_is_refused(options):
+    data = encode(scene(24, 40), "TIFF", **options)
+    (directory,) = struct.unpack_from("<L", data, 4)
+    height = data.index(struct.pack("<HH", 257, 4), directory) + 8
+    assert struct.unpack_from("<L", data, height) == (24,)
+    longer = data[:height] + struct.pack("<L", 240) + data[height + 4 :]
+    assert "strips or tiles are missing" in reason_for(longer)
 
 
 def test_a_tiff_of_small_size_and_vast_tiles_is_refused():

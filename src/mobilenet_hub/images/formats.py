@@ -208,13 +208,21 @@ def _to_rgb(image: Image, path: str) -> Image:
         return image.convert("RGB")
     raise ImageError(
         path,
-        f"samples of Pillow's mode {image.mode!r} have no defined range to show them in; "
-        "convert the file to 8 or 16 bits per channel",
+        f"samples of Pillow's mode {image.mode!r} have no one meaning as RGB; convert the file to "
+        "8 bits per channel of grey or RGB",
     )
 
 
 def _check_tiles(image: ImageFile, path: str, max_pixels: int) -> None:
-    """A tile's size is declared apart from the picture's, and allocated."""
+    """Refuse a TIFF whose tiles are too large, or too few for its picture.
+
+    A tile's size is declared apart from the picture's, and allocated; and what no tile or strip
+    covers Pillow leaves black.
+    """
+    boxes = [box for _, box, *_ in image.tile]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    if covered < image.width * image.height:
+        raise ImageError(path, "truncated or damaged TIFF (strips or tiles are missing)")
     tags = getattr(image, "tag_v2", {})
     width, length = tags.get(_TIFF_TILE_WIDTH), tags.get(_TIFF_TILE_LENGTH)
     if isinstance(width, int) and isinstance(length, int):

@@ -219,12 +219,11 @@ def _buffer(header: Header, scale_num: int) -> NDArray[np.uint8] | None:
 
 def _cmyk_to_rgb(pixels: NDArray[np.uint8], *, inverted: bool) -> NDArray[np.uint8]:
     """TensorFlow's conversion (`jpeg_mem.cc`): light left by the ink times that left by black."""
-    if not inverted:
-        pixels = 255 - pixels
-    light = pixels.astype(np.uint16)
-    light = light[..., :3] * light[..., 3:]
-    light //= 255
-    return light.astype(np.uint8)
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for row, result in zip(pixels, rgb, strict=True):  # by rows, in which little memory is needed
+        light = (row if inverted else 255 - row).astype(np.uint16)
+        result[:] = light[:, :3] * light[:, 3:] // 255
+    return rgb
 
 
 @dataclass(slots=True)
