@@ -90,3 +90,12 @@ def test_photos_and_datasets_where_an_index_is_expected_are_told_what_comes_firs
     assert done.returncode == 1
     assert "`mobilenet-hub index DATASET`" in done.stderr
     assert "`mobilenet-hub embed PHOTOS --output DATASET`" in done.stderr
+
+
+def test_a_page_in_a_folder_that_is_not_there_is_one_sentence_with_its_name(folder):
+    write_pictures(folder / "photos", 2)
+    run("embed", "photos", "-o", "out", *FAST, check=True)
+    done = run("duplicates", "out", "--html", "gone/page.html")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: No such file or directory. Received: 'gone'\n"

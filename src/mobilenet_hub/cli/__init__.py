@@ -59,6 +59,11 @@ def run() -> int:
             print_error(message)
             print_note(f"`{command} --help` explains the options.")
         return error.exit_code
-    except (MobileNetHubError, OSError) as error:
+    except MobileNetHubError as error:
         print_error(str(error))
-        return EXIT_ERROR
+    except OSError as error:
+        named = error.strerror and error.filename is not None
+        print_error(f"{error.strerror}. Received: {error.filename!r}" if named else str(error))
+    except MemoryError:
+        print_error("there is not enough memory for this")
+    return EXIT_ERROR

@@ -219,8 +219,10 @@ def _check_tiles(image: ImageFile, path: str, max_pixels: int) -> None:
     A tile's size is declared apart from the picture's, and allocated; and what no tile or strip
     covers Pillow leaves black.
     """
-    boxes = [box for _, box, *_ in image.tile]
-    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    covered = 0
+    for tile in image.tile:
+        left, top, right, bottom = tile.extents or (0, 0, 0, 0)
+        covered += (right - left) * (bottom - top)
     if covered < image.width * image.height:
         raise ImageError(path, "truncated or damaged TIFF (strips or tiles are missing)")
     tags = getattr(image, "tag_v2", {})

@@ -105,11 +105,13 @@ def write_sheet(
 
 
 def refuse_other_page(path: Path) -> None:
-    """Refuse to write over a file that is no sheet.
+    """Refuse to write over a file that is no sheet, or into a folder that is not there.
 
     Raises:
         InputError: it is something else.
+        FileNotFoundError: there is no such folder.
     """
+    path.parent.stat()
     if path.exists():
         head = b""
         if path.is_file():

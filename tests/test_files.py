@@ -1,0 +1,33 @@
+"""Files appear whole or not at all, and errors name them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mobilenet_hub.files import atomic_file, write_atomically
+
+
+def test_a_file_appears_whole_and_an_error_leaves_what_was_there(tmp_path):
+    path = tmp_path / "x.txt"
+    write_atomically(path, b"first")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["gone/x.txt", "."])
+def test_errors_name_the_place_and_nothing_stays_beside_it(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / place if place != "." else tmp_path / "folder"
+    with pytest.raises(OSError) as caught:
+        write_atomically(path, b"x")
+    assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_errors_of_other_files_keep_their_name(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_file(tmp_path / "x"):
+        (tmp_path / "source").read_bytes()
+    assert caught.value.filename == str(tmp_path / "source")
