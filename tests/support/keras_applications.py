@@ -17,7 +17,7 @@ import numpy as np
 
 NETWORKS = [("v1", alpha) for alpha in (0.25, 0.5, 0.75, 1.0)]
 NETWORKS += [("v2", alpha) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)]
-SIZE = 96
+SIZE = 128
 
 
 def build(family, alpha, top):
