@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +44,20 @@ def python(code: str) -> str:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
     )
     return done.stdout
+
+
+def on_a_terminal(*arguments: object, **variables: str) -> str:
+    """Run `mobilenet-hub` with a terminal as its output; returns all that arrives there."""
+    ours, theirs = pty.openpty()
+    started = subprocess.Popen(
+        command(*arguments), env={**environment(), **variables}, stdin=subprocess.DEVNULL,
+        stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    printed = b""
+    with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
+        while more := os.read(ours, 4096):
+            printed += more
+    os.close(ours)
+    started.wait()
+    return printed.decode("utf-8", "replace")
