@@ -13,7 +13,8 @@ from mobilenet_hub.settings import Compute, PreprocessingSettings, Settings
 OTHERS = Settings(
     PreprocessingSettings(96, 128, "pad", "tf1", 1000),
     Compute("onnxruntime", "bf16", 3, ("CUDAExecutionProvider", "CPUExecutionProvider")),
-    features=False, labels=3, normalize="l2", content_hash=True, dimensions=True, dtype="float16",
+    features=False, labels=3, normalize="l2", content_hash=True, dimensions=True,
+    perceptual_hash=True, dtype="float16",
 )  # fmt: skip
 
 

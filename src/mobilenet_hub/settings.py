@@ -131,6 +131,7 @@ class Settings:
         normalize: `l2` scales each feature vector to length 1.
         content_hash: whether the bytes of each image are hashed (sha256).
         dimensions: whether each picture's width and height are noted.
+        perceptual_hash: whether each picture's hash is noted, which copies of it share.
         dtype: of feature vectors on disk.
     """
 
@@ -141,6 +142,7 @@ class Settings:
     normalize: Normalize | None = None
     content_hash: bool = False
     dimensions: bool = False
+    perceptual_hash: bool = False
     dtype: DType = "float32"
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import mobilenet_hub as hub
 from commands import mobilenet_hub_command
@@ -267,6 +268,44 @@ def test_duplicates_are_grouped_by_their_definition(folder, threshold):
     assert as_rows(groups) == by_hand(vectors, threshold - 1e-6)
     for group in groups:
         assert all(match.similarity >= threshold - 2e-6 for match in group.others)
+
+
+def test_copies_of_photos_are_found_by_their_hashes_and_other_photos_are_not(folder, examples):
+    photos = [path for path in sorted(examples.iterdir()) if path.suffix in (".jpg", ".png")]
+    items = []
+    for path in photos:
+        image = Image.open(path).convert("RGB")
+        half = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+        items.append((path.name, path.read_bytes()))
+        for word, copy, options in (
+            ("png", image, {"format": "PNG"}),
+            ("half", half, {"format": "JPEG", "quality": 75}),
+            ("poor", image, {"format": "JPEG", "quality": 40}),
+        ):
+            file = io.BytesIO()
+            copy.save(file, **options)
+            items.append((f"{path.name} {word}", file.getvalue()))
+    embed_to(items, "out", SMALL, perceptual_hash=True)
+    groups = {group.first: [match.id for match in group.others] for group in find_duplicates("out")}
+    assert groups == {
+        path.name: [f"{path.name} {word}" for word in ("png", "half", "poor")] for path in photos
+    }
+
+
+def test_a_dataset_without_hashes_is_grouped_by_looks_and_says_so_where_hashes_are_wanted(folder):
+    write_vectors(folder / "v.parquet", np.repeat(clouds(3), 2, axis=0))
+    assert len(find_duplicates("v.parquet")) == 3
+    with pytest.raises(DatasetError, match="perceptual_hash"):
+        find_duplicates("v.parquet", by="hash")
+    with pytest.raises(InputError, match="Received: 'eye'"):
+        find_duplicates("v.parquet", by="eye")
+
+
+@pytest.mark.parametrize("digits", ["zz" * 32, "00", ""])
+def test_hashes_that_are_none_are_refused(folder, digits):
+    pq.write_table(pa.table({"id": ["a"], "perceptual_hash": [digits]}), folder / "v.parquet")
+    with pytest.raises(DatasetError, match=r"v\.parquet"):
+        find_duplicates("v.parquet")
 
 
 def test_beyond_the_exact_limit_an_index_finds_them(folder, monkeypatch):

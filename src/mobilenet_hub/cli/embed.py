@@ -44,6 +44,7 @@ def embed_command(
     dtype: options.DType = "float32",
     dimensions: options.Dimensions = False,
     content_hash: options.ContentHash = False,
+    perceptual_hash: options.PerceptualHash = False,
     part_items: options.PartItems = 10_000,
     errors: options.Errors = None,
     all_files: options.AllFiles = False,
@@ -90,8 +91,9 @@ def embed_command(
         summary = embed_to(
             source, output, loaded, labels=labels,
             normalize=None if normalize == "none" else normalize, dtype=dtype,
-            dimensions=dimensions, content_hash=content_hash, part_items=part_items, shard=share,
-            restart=restart, errors=errors, threads=threads, progress=shown, executor=execute,
+            dimensions=dimensions, content_hash=content_hash, perceptual_hash=perceptual_hash,
+            part_items=part_items, shard=share, restart=restart, errors=errors, threads=threads,
+            progress=shown, executor=execute,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     finally:

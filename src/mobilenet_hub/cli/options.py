@@ -174,6 +174,14 @@ ContentHash = Annotated[
     ),
 ]  # fmt: skip
 
+PerceptualHash = Annotated[
+    bool,
+    typer.Option(
+        "--perceptual-hash", rich_help_panel=_RESULTS,
+        help="Add a hash that copies of a picture share, by which `duplicates` finds them.",
+    ),
+]  # fmt: skip
+
 # Where results go, and how a run goes.
 
 Output = Annotated[
@@ -265,10 +273,21 @@ Index = Annotated[
     typer.Option("--index", "-i", help="What `index` wrote of them.", show_default=False),
 ]
 Count = Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")]
-Threshold = Annotated[
-    float,
-    typer.Option("--threshold", "-t", min=0.0, max=1.0, help="Least similarity (cosine)."),
+By = Annotated[
+    Literal["hash", "embedding"] | None,
+    typer.Option(
+        help="hash: copies, by what `embed --perceptual-hash` noted; embedding: what looks alike, "
+        "other shots of the same thing too.",
+        show_default="hash, where the dataset has it",
+    ),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", "-t", min=0.0, max=1.0, help="Least similarity.",
+        show_default="0.75 by hash, 0.95 by embedding",
+    ),
+]  # fmt: skip
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page of pictures to look at.")
 ]

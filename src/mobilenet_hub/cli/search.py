@@ -82,12 +82,13 @@ def search_command(
 
 def duplicates_command(
     dataset: options.Dataset,
-    threshold: options.Threshold = 0.95,
+    by: options.By = None,
+    threshold: options.Threshold = None,
     html: options.Html = None,
     root: options.HtmlRoot = None,
     as_json: options.JsonLines = False,
 ) -> None:
-    """Find groups of nearly equal images in a dataset.
+    """Find groups of nearly equal images in a dataset: copies of one picture, or what looks alike.
 
     Each group is the first such image and, with their similarity to it, the others.
     """
@@ -96,7 +97,7 @@ def duplicates_command(
 
     if html is not None:
         refuse_other_page(html)
-    groups = find_duplicates(dataset, threshold=threshold)
+    groups = find_duplicates(dataset, by=by, threshold=threshold)
     if as_json:
         for group in groups:
             print_json(asdict(group))
@@ -127,7 +128,7 @@ def duplicates_command(
         hidden = "" if len(shown) == len(groups) else f" The first {len(shown)} are shown."
         write_sheet(
             html, "Near-duplicates",
-            f"{found} in {dataset}: the first image of each, then those at least "
-            f"{threshold:g} similar to it (cosine of their embeddings).{hidden}",
+            f"{found} in {dataset}: the first image of each, then those much like it, with their "
+            f"similarity to it.{hidden}",
             sections, root=root,
         )  # fmt: skip

@@ -74,6 +74,7 @@ def embed_to(
     dtype: DType = "float32",
     dimensions: bool = False,
     content_hash: bool = False,
+    perceptual_hash: bool = False,
     part_items: int = PART_ITEMS,
     shard: Shard = (0, 1),
     restart: bool = False,
@@ -102,6 +103,8 @@ def embed_to(
         dimensions: add each picture's width and height, in pixels, upright.
         content_hash: add the sha256 of each image's bytes, and tell by it whether an image changed
             since the last run, not by size and time.
+        perceptual_hash: add 64 hexadecimal digits which copies of a picture share, in any size,
+            format and quality (not its crops); `duplicates` finds copies by it.
         part_items: how many items go into one part.
         shard: (i, n) takes those items whose id falls to the i-th of n runs, counted from 0.
         restart: begin anew, whatever is there.
@@ -130,6 +133,7 @@ def embed_to(
     settings = settings_for(
         loaded, preprocessing, labels=labels, normalize=normalize, dtype=dtype,
         dimensions=dimensions, content_hash=content_hash,
+        perceptual_hash=perceptual_hash,
     )  # fmt: skip
     single = single_file.is_single(path)
     _check_errors(None if errors is None else Path(errors), path, single=single)

@@ -18,6 +18,7 @@ from mobilenet_hub.images import preprocess, upright_size
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
+from mobilenet_hub.pipeline.perceptual_hash import perceptual_hash
 from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sessions import (
     FEATURES,
@@ -162,19 +163,22 @@ class Processor:
         """Pixels of an item into a worker's buffer."""
         if outcome.failed:
             return outcome
-        width = height = 0
+        seen: dict[str, Any] = {}
         try:
             preprocess(data, self._preprocessing, worker.pixels[slot], outcome.path)
+            if self.settings.perceptual_hash:
+                seen["perceptual_hash"] = perceptual_hash(worker.pixels[slot])
             if self.settings.dimensions:
                 limit = self._preprocessing.max_pixels
-                height, width = upright_size(data, path=outcome.path, max_pixels=limit)
+                size = upright_size(data, path=outcome.path, max_pixels=limit)
+                seen["height"], seen["width"] = size
         except MemoryError:  # says nothing of the image, which is tried again
             return replace(outcome, stamp=None, sha256="", stage="decode", reason="out of memory")
         except ImageError as error:
             return replace(outcome, stage="decode", reason=error.reason)
         except Exception as error:  # as above
             return replace(outcome, stage="decode", reason=_unexpected(error))
-        return replace(outcome, width=width, height=height) if width else outcome
+        return replace(outcome, **seen) if seen else outcome
 
     def _finish(self, results: Results, outputs: Outputs) -> None:
         """Turn outputs into what the settings ask for. Each row is computed for itself."""

@@ -23,6 +23,7 @@ class Outcome:
             has from before stays.
         sha256: of its bytes, in hexadecimal, if asked for.
         width, height: of the picture, upright, in pixels, if asked for; else 0.
+        perceptual_hash: of the pixels that were computed on, if asked for.
         stage: at which it failed; None for one that has a row.
         reason: of the failure, in words.
     """
@@ -33,6 +34,7 @@ class Outcome:
     sha256: str = ""
     width: int = 0
     height: int = 0
+    perceptual_hash: bytes = b""
     stage: Stage | None = None
     reason: str = ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.search.index import Match, new_index
-from mobilenet_hub.search.vectors import unit_rows
+from mobilenet_hub.search.vectors import HASHES, column_names, unit_rows
 
 # Up to so many first images, every one is compared with; beyond, those that an index finds, which
 # misses about one neighbour in a thousand and takes time that grows little more than linearly.
 EXACT_LIMIT = 32_768
 _BLOCK = 4096
 _ROUNDING = 2e-6  # of a float32 product of equal unit vectors: exact copies are 1 all the same
+
+
+By = Literal["hash", "embedding"]
+_THRESHOLDS: dict[By, float] = {"hash": 0.75, "embedding": 0.95}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,25 @@ class Group:
     others: tuple[Match, ...]
 
 
-def find_duplicates(dataset: str | Path, *, threshold: float = 0.95) -> list[Group]:
-    """Groups of two or more nearly equal images, by the cosine of their embeddings.
+def find_duplicates(
+    dataset: str | Path, *, by: By | None = None, threshold: float | None = None
+) -> list[Group]:
+    """Groups of two or more nearly equal images.
+
+    ```python
+    hub.embed_to("photos/", "features", perceptual_hash=True)
+    for group in hub.search.find_duplicates("features"):
+        print(group.first, [match.id for match in group.others])
+    ```
 
     Args:
         dataset: a folder or file that `embed` wrote.
-        threshold: least similarity, above 0 and at most 1.
+        by: `hash`: copies of a picture, in any size, format and quality (not crops or mirrored
+            ones), by the hashes of `embed --perceptual-hash`; similarity is 1 − 2 · (share of bits
+            that differ). `embedding`: what looks alike, other shots of the same thing too, by the
+            cosine of embeddings. By default by hash where the dataset has hashes.
+        threshold: least similarity, above 0 and at most 1; by default 0.75 for hashes and 0.95 for
+            embeddings (what these find: benchmarks/README.md).
 
     Returns:
         Groups in the order of their first images.
@@ -55,10 +72,15 @@ def find_duplicates(dataset: str | Path, *, threshold: float = 0.95) -> list[Gro
         DatasetError: not a dataset of embeddings.
         MissingExtraError: more than `EXACT_LIMIT` different images, and usearch is not installed.
     """
+    dataset = Path(dataset)
+    by = by or ("hash" if HASHES in column_names(dataset) else "embedding")
+    if by not in get_args(By):
+        raise InputError(f"by must be one of {get_args(By)}. Received: {by!r}")
+    threshold = _THRESHOLDS[by] if threshold is None else threshold
     if not 0 < threshold <= 1:
         raise InputError(f"threshold must be above 0 and at most 1. Received: {threshold}")
-    dataset = Path(dataset)
-    assignments = list(_assign((vectors for _, vectors in unit_rows(dataset)), threshold))
+    column = HASHES if by == "hash" else "embedding"
+    assignments = list(_assign((vectors for _, vectors in unit_rows(dataset, column)), threshold))
     if not assignments:
         return []
     first = np.concatenate([rows for rows, _ in assignments])
@@ -66,11 +88,12 @@ def find_duplicates(dataset: str | Path, *, threshold: float = 0.95) -> list[Gro
     repeated = np.zeros(len(first), bool)
     repeated[first[first != np.arange(len(first))]] = True
     wanted = repeated | (first != np.arange(len(first)))
-    return list(_named(dataset, first, similarity, wanted))
+    return list(_named(dataset, column, first, similarity, wanted))
 
 
 def _named(
     dataset: Path,
+    column: str,
     first: NDArray[np.int64],
     similarity: NDArray[np.float32],
     wanted: NDArray[np.bool_],
@@ -78,7 +101,7 @@ def _named(
     """Groups by their ids, which are read only now, and only those needed kept."""
     names: dict[int, str] = {}
     row = 0
-    for ids, _ in unit_rows(dataset):
+    for ids, _ in unit_rows(dataset, column):
         for identity in ids:
             if wanted[row]:
                 names[row] = identity

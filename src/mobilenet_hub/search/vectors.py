@@ -15,13 +15,22 @@ from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Manifest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
 from mobilenet_hub.pipeline.outputs import l2_normalized
+from mobilenet_hub.pipeline.perceptual_hash import BYTES, as_unit_vectors
+
+HASHES = "perceptual_hash"  # a column of a dataset
 
 
-def unit_rows(dataset: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """The rows of a dataset in batches, each embedding scaled to length 1.
+def unit_rows(
+    dataset: Path, column: str = "embedding"
+) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """The rows of a dataset in batches, each as a vector of length 1.
 
     Rows without an embedding are left out: some tools write failures so. Embeddings may be lists of
     any kind and of any numbers, ids strings or numbers.
+
+    Args:
+        dataset: a folder or file.
+        column: `embedding`, or `HASHES`.
 
     Yields:
         ids, and float32 [rows, features].
@@ -33,13 +42,15 @@ def unit_rows(dataset: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     import pyarrow as pa
 
     features: int | None = None
-    for batch in formats.read_rows(dataset, ["id", "embedding"]):
-        rows = batch.filter(batch.column("embedding").is_valid())
+    for batch in formats.read_rows(dataset, ["id", column]):
+        rows = batch.filter(batch.column(column).is_valid())
         if rows.num_rows == 0:
             continue
         try:
             ids = rows.column("id").cast(pa.string())
-            vectors = _matrix(rows.column("embedding"))
+            values = rows.column(column)
+            hashed = column == HASHES
+            vectors = _hash_vectors(values.to_pylist()) if hashed else _matrix(values)
         except (pa.ArrowException, ValueError) as error:
             raise DatasetError(
                 f"expected embeddings that are lists of numbers: {error}. "
@@ -53,6 +64,25 @@ def unit_rows(dataset: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
                 "without id"
             )
         yield ids.to_pylist(), l2_normalized(vectors)
+
+
+def column_names(dataset: Path) -> list[str]:
+    """The columns of a dataset; none where it is not Parquet, or not there."""
+    parts = formats.parts_of(dataset) if dataset.is_dir() else [dataset]
+    is_parquet = dataset.is_dir() or formats.format_of(dataset) == ".parquet"
+    return list(read_schema(parts[0]).names) if is_parquet and parts and parts[0].exists() else []
+
+
+def _hash_vectors(hashes: list[Any]) -> NDArray[np.float32]:
+    """Hexadecimal hashes as vectors.
+
+    Raises:
+        ValueError: they are none.
+    """
+    data = [bytes.fromhex(str(digits)) for digits in hashes]
+    if any(len(value) != BYTES for value in data):
+        raise ValueError(f"hashes of other than {BYTES} bytes")
+    return as_unit_vectors(data)
 
 
 def _matrix(column: Any) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from PIL import Image
 import mobilenet_hub as hub
 from commands import python
 from mobilenet_hub.errors import DatasetError, InputError
+from mobilenet_hub.pipeline import processor
 from mobilenet_hub.pipeline.api import embed
 from mobilenet_hub.pipeline.dataset import manifest
 from mobilenet_hub.pipeline.dataset.formats import read_rows
@@ -586,7 +587,7 @@ def test_no_memory_says_nothing_of_an_image(folder, module, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub.Preprocessing, "__call__", out_of_memory)
+        patch.setattr(processor, "preprocess", out_of_memory)
         summary = write(folder / "out", module)
     assert (summary.rows, summary.failures, summary.kept) == (10, 1, 1)
     assert errors(summary.errors)[0]["reason"] == "out of memory"
@@ -644,6 +645,14 @@ def test_any_date_of_a_file_is_noted_and_known_again(folder, module, seconds):
     items = [BytesItem("a", "a", encoded(1), seconds * 10**9), BytesItem("b", "b", encoded(2))]
     assert write(folder / "out", module, items).rows == 2
     assert write(folder / "out", module, items).counts.skipped == 2
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.csv"])
+def test_a_file_without_rows_is_not_begun(folder, module, output):
+    summary = write(folder / output, module, [("a", b"no image")])
+    assert (summary.rows, summary.failures) == (0, 1)
+    assert not (folder / output).exists()
+    assert write(folder / output, module, [("a", encoded(1))]).rows == 1
 
 
 def test_what_is_refused_leaves_nothing_behind(folder, module):

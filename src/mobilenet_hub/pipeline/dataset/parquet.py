@@ -61,6 +61,8 @@ class Layout:
             fields += [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
         if self.settings.content_hash:
             fields.append(pa.field("sha256", pa.string()))
+        if self.settings.perceptual_hash:
+            fields.append(pa.field("perceptual_hash", pa.string()))
         metadata = json.dumps(dict(self.metadata), sort_keys=True)
         return pa.schema(fields, {METADATA_KEY: metadata.encode()})
 
@@ -84,6 +86,8 @@ class Layout:
             columns += [pa.array([getattr(row, n) for row in rows], pa.int32()) for n in _SIZES]
         if self.settings.content_hash:
             columns.append(pa.array([row.sha256 for row in rows], pa.string()))
+        if self.settings.perceptual_hash:
+            columns.append(pa.array([row.perceptual_hash.hex() for row in rows], pa.string()))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema())
 
 

@@ -92,7 +92,7 @@ def check_output(path: Path, settings: Settings, *, restart: bool) -> None:
             f"another, or replace it with --restart. Received: {str(path)!r}"
         )
     if formats.format_of(path) == ".npy" and (
-        settings.labels or settings.dimensions or settings.content_hash
+        settings.labels or settings.dimensions or settings.content_hash or settings.perceptual_hash
     ):
         raise InputError(
             "a .npy file holds embeddings alone; labels, sizes and hashes need .parquet, .csv or "
@@ -125,7 +125,7 @@ def begin(path: Path, layout: Layout, *, restart: bool) -> frozenset[PartName]:
 
 
 def pack(path: Path, dataset: DatasetWriter) -> None:
-    """Move all rows of a dataset into its file.
+    """Move all rows of a dataset into its file; where there are none, none is begun.
 
     Args:
         path: of the file.
@@ -140,6 +140,8 @@ def pack(path: Path, dataset: DatasetWriter) -> None:
     packed, rows = _packed(path), dataset.counts()[0]
     parts = frozenset(dataset.parts())
     if packed == (parts, rows) and not dataset.changed:
+        return
+    if rows == 0 and not path.exists():
         return
     schema = dataset.layout.schema()
     still_named = DigestSet(
