@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import keras
 
 from mobilenet_hub.catalog import ModuleInfo, find
-from mobilenet_hub.errors import KerasLayerError
-from mobilenet_hub.keras.canonical import share_variables
+from mobilenet_hub.errors import KerasLayerError, UnknownHandleError
+from mobilenet_hub.keras.canonical import share_variables, variables_by_name
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
@@ -21,8 +22,15 @@ from mobilenet_hub.networks import network
 from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags, split_inputs
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.readers.keras.loading import order_in_file
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 from mobilenet_hub.weights.storage.store import is_here, load_weights
+
+_IN_TF_KERAS = (
+    "this hub.KerasLayer is for Keras 3, and the model is of tf_keras (Keras 2): use "
+    "mobilenet_hub.tensorflow.KerasLayer, or set TF_USE_LEGACY_KERAS=1 before TensorFlow is "
+    "imported."
+)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
@@ -54,12 +62,13 @@ class KerasLayer(InTraining, HubLayer):
             are trainable).
         trainable: see above; may be set later.
         arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
+        _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
+        tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
         signature: by name, for a dict of outputs; needs one of the next two. Modules in the TF1
             format (version 3 and before) have `default` here, as in `tensorflow_hub`.
         signature_outputs_as_dict: whether to return that dict.
         output_key: which of its entries to return.
         output_shape: of the output without the batch, checked where it is given.
-        tags: none, `{"serve"}` or `{"train"}`: one layer is all of these, and `training` decides.
         load_options: kept for compatibility; there is nothing to set.
         weights: to begin with, as in `hub.Module`; the published ones by default.
         input_shape: of one image, (height, width, 3): makes other sizes than the module's own
@@ -81,17 +90,20 @@ class KerasLayer(InTraining, HubLayer):
         handle: Spec | Reusable,
         trainable: bool = False,
         arguments: Mapping[str, Any] | None = None,
+        _sentinel: None = None,
+        tags: Collection[str] | None = None,
         signature: str | None = None,
         signature_outputs_as_dict: bool | None = None,
         output_key: str | None = None,
         output_shape: Any = None,
-        tags: Collection[str] | None = None,
         load_options: Any = None,
         *,
         weights: WeightsLike = None,
         input_shape: Sequence[int | None] | None = None,
         **kwargs: Any,
     ) -> None:
+        if _sentinel is not None:
+            raise TypeError(f"pass tags and what follows by keyword. Received: {_sentinel!r}")
         shape = None if input_shape is None else as_input_shape(input_shape, "channels_last")
         with warnings.catch_warnings():  # Keras would rather have an Input; here, both will do
             warnings.filterwarnings("ignore", message="Do not pass an `input_shape`")
@@ -111,6 +123,8 @@ class KerasLayer(InTraining, HubLayer):
             dtype = kwargs.get("dtype")
             self.network_layer = NetworkLayer(found.info, found.weights, dtype=dtype)
         self.info = self.network_layer.info
+        self._handle = handle if _names(handle, self.info) else self.info.handle
+        self._order: Mapping[str, int] = {}
         self._signatures = Signatures(self.info, self.network_layer.network)
         self._image_shape = shape
         self._given_tags = tags
@@ -159,6 +173,8 @@ class KerasLayer(InTraining, HubLayer):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer; what does not fit is said before Keras adds to it."""
+        if type(inputs).__module__.startswith("tf_keras."):
+            raise KerasLayerError(f"{_IN_TF_KERAS} Received: {inputs!r}")
         images, _ = self._signatures.unpack(inputs, self._signature)
         check_images(images, self.info, self._image_shape)
         outputs = super().__call__(inputs, *args, **kwargs)
@@ -206,14 +222,14 @@ class KerasLayer(InTraining, HubLayer):
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer; its weights are not in it."""
         own = {
-            "handle": self.info.handle,
+            "handle": self._handle,
             "num_classes": self.network_layer.network.num_classes,
-            "arguments": self._arguments,
+            "arguments": _plain(self._arguments),
             "tags": None if self._given_tags is None else sorted(self._given_tags),
             "signature": self._signature,
             "signature_outputs_as_dict": self._as_dict,
             "output_key": self._output_key,
-            "output_shape": self._output_shape,
+            "output_shape": _plain(self._output_shape),
             "input_shape": self._image_shape,
             "weights": "random" if self._random else None,
         }
@@ -226,16 +242,45 @@ class KerasLayer(InTraining, HubLayer):
         Where they are not, the weights are unset: a file that is being loaded brings them.
         """
         options = {key: value for key, value in config.items() if key != "requires"}
-        info = find(options.pop("handle"))
-        net = network(info.family, info.depth_multiplier, options.pop("num_classes"))
+        handle = options.pop("handle")
+        info = find(handle)
+        classes = options.pop("num_classes", info.network.num_classes)
+        net = network(info.family, info.depth_multiplier, classes)
         weights: Weights | None = None
-        if options["weights"] == "random":
+        if options.get("weights") == "random":
             weights = random_weights(net, logits=info.task == "classification")
         elif net == info.network and is_here(info):
             weights = load_weights(info)
+        shape = options.pop("batch_input_shape", None) or options.get("input_shape")
+        options["input_shape"] = shape and shape[-3:]  # Keras 2's has the batch, under either name
         options["dtype"] = keras.dtype_policies.get(options.get("dtype"))
         network_layer = NetworkLayer(info, weights, network=net, dtype=options["dtype"])
-        return cls(Reusable(network_layer), **options)
+        order = order_in_file(options.get("name", ""), variables_by_name(network_layer))
+        network_layer.is_unset = weights is None and not order
+        layer = cls(Reusable(network_layer), **options)
+        layer._handle = handle
+        layer._order = {name: index for index, name in enumerate(order)}
+        return layer
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """Of a layer that an `.h5` file is loaded into, in the order of that file."""
+        return self._in_order_of_file(super().trainable_weights)
+
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """Of a layer that an `.h5` file is loaded into, in the order of that file."""
+        return self._in_order_of_file(super().non_trainable_weights)
+
+    def _in_order_of_file(self, weights: list[keras.Variable]) -> list[keras.Variable]:
+        return sorted(weights, key=lambda weight: self._order.get(weight.path, 0))
+
+    @property
+    def _keras_history(self) -> Any:
+        """Where both versions of Keras look first when a layer is added to a `Sequential`."""
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("tf_keras."):
+            raise KerasLayerError(f"{_IN_TF_KERAS} Received: a tf_keras.Sequential")
+        raise AttributeError("_keras_history")
 
     def get_build_config(self) -> dict[str, Any]:
         """Says to Keras that a file with the weights follows."""
@@ -256,6 +301,21 @@ class KerasLayer(InTraining, HubLayer):
             "(set_weights, load_weights).",
             stacklevel=2,
         )
+
+
+def _plain(value: Any) -> Any:
+    """Containers as they were given: Keras puts its own in their place, which cannot be copied."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _names(handle: Any, info: ModuleInfo) -> bool:
+    """Whether this is a handle of the module, and no path or object."""
+    try:
+        return isinstance(handle, str) and find(handle) == info
+    except UnknownHandleError:
+        return False
 
 
 def _checked_arguments(arguments: Mapping[str, Any] | None, info: ModuleInfo) -> dict[str, Any]:
