@@ -11,11 +11,12 @@ Names below are imported when first used, so that `import mobilenet_hub` costs n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as in `typing`, whose import would be most of what this file costs
 if TYPE_CHECKING:
+    from typing import Any
+
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
