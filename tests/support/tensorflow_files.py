@@ -336,10 +336,16 @@ def flatbuffer(root: Table, identifier: bytes = b"TFL3") -> bytes:
 
 
 def tflite_network(
-    network: Network, tensors: Mapping[str, np.ndarray], *, dtype: str = "float32"
+    network: Network,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    dtype: str = "float32",
+    dense: bool = False,
+    activation: int = 0,
 ) -> bytes:
     """A network as TFLite holds it: batch norm folded into a bias, ReLU6 fused. gamma, mean and
-    variance are ignored. `dtype` is that of the kernels: float16 goes through DEQUANTIZE."""
+    variance are ignored. `dtype` is that of the kernels: float16 goes through DEQUANTIZE.
+    `dense` has the logits as a matrix product with that activation, as Keras' V2 has them."""
     buffers, all_tensors, operators = [Table({0: b""})], [], []
     codes = {
         0: 0,
@@ -348,7 +354,8 @@ def tflite_network(
         6: 3,
         40: 4,
         25: 5,
-    }  # ADD, CONV, DEPTHWISE, DEQUANTIZE, MEAN, SOFTMAX
+        9: 6,
+    }  # ADD, CONV, DEPTHWISE, DEQUANTIZE, MEAN, SOFTMAX, FULLY_CONNECTED
     types = {"float32": 0, "float16": 1, "int8": 9}
 
     def tensor(array: np.ndarray | None = None) -> int:
@@ -388,7 +395,13 @@ def tflite_network(
         outputs[layer.scope] = value
     if network.logits.weights_name in tensors:
         value = operator(40, [value], Table())
-        value = convolution(network.logits, value, tensors[f"{network.logits.scope}/biases"])
+        biases = tensors[f"{network.logits.scope}/biases"]
+        if dense:
+            matrix = np.ascontiguousarray(tensors[network.logits.weights_name][0, 0].T)
+            inputs = [value, tensor(matrix), tensor(biases)]
+            value = operator(9, inputs, Table({0: activation}))
+        else:
+            value = convolution(network.logits, value, biases)
         operator(25, [value], Table())
     subgraph = Table({0: all_tensors, 3: operators})
     return flatbuffer(

@@ -346,3 +346,28 @@ def test_what_is_no_tflite_file_is_refused(tmp_path, data):
     (tmp_path / "x.tflite").write_bytes(data)
     with pytest.raises(WeightsError, match="Received: "):
         read_tflite(tmp_path / "x.tflite")
+
+
+# Logits that are a matrix product -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [1001, 5])
+def test_logits_as_a_matrix_product_are_kept(tmp_path, classes):
+    net = network("mobilenet_v2", 0.35, classes)
+    tensors = dict(random_weights(net).tensors)
+    (tmp_path / "x.tflite").write_bytes(tff.tflite_network(net, tensors, dense=True))
+    reading = read_tflite(tmp_path / "x.tflite")
+    for name in ("weights", "biases"):
+        name = f"{net.logits.scope}/{name}"
+        assert reading.tensors[name].tobytes() == tensors[name].tobytes()
+    assert not any("no classification layer" in note for note in reading.notes)
+
+
+def test_a_head_with_an_activation_is_not_the_logits(tmp_path):
+    net = network("mobilenet_v2", 0.35, 128)
+    tensors = dict(random_weights(net).tensors)
+    data = tff.tflite_network(net, tensors, dense=True, activation=1)
+    (tmp_path / "x.tflite").write_bytes(data)
+    reading = read_tflite(tmp_path / "x.tflite")
+    assert not any("/Logits/" in name for name in reading.tensors)
+    assert any("no classification layer" in note for note in reading.notes)

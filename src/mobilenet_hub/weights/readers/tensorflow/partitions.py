@@ -49,7 +49,10 @@ def parts_of(entry: Message, name: bytes, shape: tuple[int, ...], where: str) ->
 
 
 def _part(message: Message, name: bytes, shape: tuple[int, ...], where: str) -> Part:
-    extents = [(extent.signed(1), extent.signed(2, -1)) for extent in message.messages(1)]
+    extents = [
+        (extent.signed(1), extent.signed(2) if 2 in extent else -1)
+        for extent in message.messages(1)
+    ]
     if len(extents) != len(shape):
         raise damaged(where, f"a part of {len(shape)} dimensions", extents[:10])
     key = _unsigned(0) + _text(name) + _unsigned(len(extents))

@@ -150,7 +150,7 @@ class TensorBundle:
                     f"{self.where} has no such tensor; `.entries` lists all. Received: {short(key)}"
                 )
             entry = self.entries[key]
-            wanted += [(part, stored) for part, stored in self._stored(name, entry)]
+            wanted += self._stored(name, entry)
         if (total := sum(entry.size for _, entry in wanted)) > MAX_WEIGHTS_BYTES:
             raise WeightsError(
                 f"{self.where}: expected at most {MAX_WEIGHTS_BYTES:,} bytes of weights, many "
@@ -162,9 +162,10 @@ class TensorBundle:
             self._read_shard(shard, [pair for pair in wanted if pair[1].shard == shard], stored)
         for name, key in keys.items():
             if parts := self.entries[key].parts:
-                whole = np.empty(self.entries[key].shape, np.float32)
-                for part in parts:
-                    whole[part.place] = stored.pop(f"{name} {part.place}")
+                # What no part covers, because others overlap, stays NaN and is refused as such.
+                whole = np.full(self.entries[key].shape, np.nan, np.float32)
+                for index, part in enumerate(parts):
+                    whole[part.place] = stored.pop(f"{name} ({index})")
                 stored[name] = whole
         return finished({name: stored[name] for name in keys})
 
@@ -174,12 +175,12 @@ class TensorBundle:
             self._check(name, entry)
             return [(name, entry)]
         found = []
-        for part in entry.parts:
+        for index, part in enumerate(entry.parts):
             stored = self._parts.get(part.key)
             if stored is None or stored.shape != part.shape or stored.parts:
                 raise damaged(self.where, f"a part {part.shape} of {name}", stored)
             self._check(name, stored)
-            found.append((f"{name} {part.place}", stored))
+            found.append((f"{name} ({index})", stored))
         return found
 
     def variables(self) -> list[tuple[str, str]]:
