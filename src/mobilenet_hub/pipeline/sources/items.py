@@ -7,17 +7,19 @@ them can be read by another process.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
 from mobilenet_hub.errors import ItemError, Stage
 from mobilenet_hub.images import worth_reading
 
-_SMALL = 16 << 20  # bytes that are read without a look at the first of them
+_SMALL = 4 << 20  # bytes that are read without a look at the first of them
 _HEAD = 1 << 20  # holds the size of nearly every picture
 
 
@@ -183,13 +185,19 @@ class BrokenItem:
         raise ItemError(self.stage, self.reason)
 
 
-def read_image(read: Callable[[int], bytes], size: int | None, max_bytes: int) -> bytes:
+def read_image(
+    read: Callable[[int], bytes],
+    size: int | None,
+    max_bytes: int,
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> bytes:
     """What is worth reading of a file that should be an image.
 
     Args:
         read: gives the next so many bytes, fewer only at the end.
         size: how many there may be at most; None if nobody knows.
         max_bytes: how many may be read.
+        turn: is entered while the greater part of a large one is read.
 
     Raises:
         ItemError: more than `max_bytes`, or than a picture of the size that it states can have.
@@ -202,9 +210,16 @@ def read_image(read: Callable[[int], bytes], size: int | None, max_bytes: int) -
     if limit == len(head):
         return head
     refuse_size(size or 0, limit)
-    data = head + read((limit + 1 if size is None else size) - len(head))
-    refuse_size(len(data), limit)
-    return data
+    with turn():
+        if size is not None:
+            return head + read(size - len(head))
+        # Pages of their own go back to the system at once; a thread's heap would keep them.
+        with mmap.mmap(-1, limit + _HEAD) as data:
+            data.write(head)
+            while piece := read(_HEAD):
+                refuse_size(data.tell() + len(piece), limit)
+                data.write(piece)
+            return data[: data.tell()]
 
 
 def refuse_size(size: int, max_bytes: int) -> None:

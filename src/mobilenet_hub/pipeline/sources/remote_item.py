@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -27,6 +29,7 @@ from mobilenet_hub.web.patience import Patience, current_waits, timeout_seconds
 from mobilenet_hub.web.request import open_response, size_and_time
 
 _ITEM_TIMEOUTS = 4  # in which all of an item must have come, all attempts together
+_turns = threading.BoundedSemaphore(8)
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "Last-Modified", "created")
 _GONE = (FileNotFoundError, PermissionError, IsADirectoryError)
 
@@ -81,7 +84,7 @@ class RemoteItem:
     def _read_web(self, max_bytes: int, patience: Patience) -> tuple[bytes, Stamp]:
         with HttpFile(self.path, patience) as file:
             size = None if file.encoded else file.size
-            data = read_image(io.BufferedReader(file).read, size, max_bytes)
+            data = read_image(io.BufferedReader(file).read, size, max_bytes, _turn)
             size = len(data) if file.size is None else file.size
             return data, Stamp(size, nanoseconds(file.modified))
 
@@ -99,6 +102,22 @@ class RemoteItem:
         if stamp is not None and len(data) != stamp.size:
             raise NetworkError("it changed while it was read", transient=False)
         return data, stamp or Stamp(len(data), 0)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """One of the few that may receive a large file at a time: many would fill memory.
+
+    Raises:
+        NetworkError: nobody waits for it any more.
+    """
+    while not _turns.acquire(timeout=0.2):
+        if current_waits().ended.is_set():
+            raise NetworkError("ended before it was read", transient=False)
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def url_item(url: str, identity: str | None = None) -> RemoteItem:
