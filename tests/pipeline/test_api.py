@@ -12,18 +12,11 @@ import mobilenet_hub as hub
 from commands import python
 from mobilenet_hub.errors import InputError, MissingWeightsError, SourceError, UnknownHandleError
 from mobilenet_hub.images import Preprocessing
-from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed, sessions
-from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
+from mobilenet_hub.pipeline import Classification, Embedding, Failure, classify, embed
+from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.parallel import batched, ordered_map
-from mobilenet_hub.pipeline.processor import Processor, settings_for
-from mobilenet_hub.pipeline.sessions import Worker
 from mobilenet_hub.pipeline.sources.items import BytesItem
-from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, picture, write_pictures
-
-
-@pytest.fixture(scope="module")
-def module():
-    return hub.Module(SMALL)
+from pictures import SIZE, SMALL, SMALL_CLASSIFIER, encoded, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +27,6 @@ def classifier():
 def by_hand(module, data, signature="image_feature_vector"):
     """An image alone, through `Module` itself."""
     return module(Preprocessing(*SIZE)(data)[None], signature=signature)[0]
-
-
-# Results
 
 
 def test_embeddings_are_the_modules_own_in_the_order_of_the_source(tmp_path, module):
@@ -110,33 +100,6 @@ def test_l2_normalization_makes_length_one_and_leaves_zero_alone(module):
     np.testing.assert_array_equal(l2_normalized(rows), np.float32([[0.6, 0.8], [0, 0]]))
 
 
-def test_top_k_breaks_ties_by_index_and_softmax_survives_large_logits():
-    indices, scores = top_k(np.float32([[1, 3, 3, 0]]), 3)
-    assert indices.tolist() == [[1, 2, 0]]
-    assert scores.tolist() == [[3, 3, 1]]
-    np.testing.assert_array_equal(softmax(np.float32([[1000, 1000]])), [[0.5, 0.5]])
-
-
-def test_the_size_of_a_picture_is_that_which_people_see(module):
-    turned = picture(0, (48, 40))
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    import io
-
-    files = {}
-    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
-        file = io.BytesIO()
-        turned.save(file, kind, **({} if kind == "BMP" else {"exif": exif}))
-        files[kind] = file.getvalue()
-    processor = Processor(module, settings_for(module, {"size": SIZE}, dimensions=True))
-    rows = processor([BytesItem(kind, kind, data) for kind, data in files.items()]).rows
-    sizes = {row.id: (row.width, row.height) for row in rows}
-    assert sizes == {"JPEG": (40, 48), "PNG": (40, 48), "WEBP": (40, 48), "BMP": (48, 40)}
-
-
-# What is refused
-
-
 def test_what_cannot_work_is_refused_before_the_first_record(tmp_path, module):
     with pytest.raises(SourceError):
         embed("nowhere/", module)
@@ -156,9 +119,6 @@ def test_what_cannot_work_is_refused_before_the_first_record(tmp_path, module):
 
 def test_no_items_are_no_records(tmp_path, module):
     assert list(embed(tmp_path, module)) == []
-
-
-# The machinery
 
 
 def test_results_come_in_order_however_long_each_takes():
@@ -206,40 +166,10 @@ def test_an_error_of_the_source_comes_through_and_ends_the_threads(module):
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_engine_comes_through(module, monkeypatch):
-    processor = Processor(module, settings_for(module, {"size": SIZE}))
-
-    def broken(*arguments):
-        raise RuntimeError("the engine broke")
-
-    monkeypatch.setattr(Worker, "run", broken)
-    with pytest.raises(RuntimeError, match="the engine broke"):
-        processor([BytesItem("x", "x", encoded(0))])
-
-
 def test_large_images_in_memory_wait_in_small_batches():
     items = [BytesItem(str(i), "", b"x" * (3 << 20)) for i in range(7)]
     assert [len(batch) for batch in batched(items, 16)] == [3, 3, 1]
     assert [len(batch) for batch in batched([BytesItem("", "", b"")] * 35, 16)] == [16, 16, 3]
-
-
-def test_many_threads_may_share_one_processor(module):
-    processor = Processor(module, settings_for(module, {"size": SIZE}))
-    batches = [[BytesItem(f"{c}/{i}", "", encoded(c * 7 + i)) for i in range(7)] for c in range(12)]
-    alone = [processor(batch).features for batch in batches]
-    for results, expected in zip(ordered_map(processor, batches, threads=4), alone, strict=True):
-        np.testing.assert_array_equal(results.features, expected)
-
-
-def test_a_decoder_that_raises_anything_else_fails_one_item(module, monkeypatch):
-    processor = Processor(module, settings_for(module, {"size": SIZE}))
-
-    def broken(*arguments, **options):
-        raise KeyError("surprise")
-
-    monkeypatch.setattr("mobilenet_hub.pipeline.processor.preprocess", broken)
-    (outcome,) = processor([BytesItem("x", "x", encoded(0))]).outcomes
-    assert outcome.reason == "unexpected KeyError: 'surprise'"
 
 
 def test_the_pipeline_does_not_load_what_it_does_not_use(tmp_path):
@@ -250,17 +180,3 @@ def test_the_pipeline_does_not_load_what_it_does_not_use(tmp_path):
         "print([m for m in ('pyarrow', 'pandas', 'fsspec', 'rich', 'ray') if m in sys.modules])"
     )
     assert python(code).strip() == "[]"
-
-
-def test_many_small_calls_compile_once(module, monkeypatch):
-    values = [("x", encoded(1))]
-    (first,) = embed(values, module, size=SIZE)
-
-    def never(*arguments, **options):
-        raise AssertionError("compiled again")
-
-    monkeypatch.setattr(sessions, "_session_maker", never)
-    (second,) = embed(values, module, size=SIZE)
-    np.testing.assert_array_equal(first.embedding, second.embedding)
-    with pytest.raises(AssertionError, match="compiled again"):
-        embed(values, hub.Module(SMALL), size=SIZE)

@@ -1,10 +1,10 @@
 """A hash that copies of a picture share: smaller, recompressed, brighter, or in another format.
 
 It is dHash (N. Krawetz, "Kind of Like That", 2013): the picture in 16 rows of 17 grey values, and
-for each two neighbours in a row whether the right one is brighter; 256 bits. Measured on 400 photos
-(benchmarks/README.md): copies at half of the size, at JPEG quality 40 or a quarter brighter differ
-in at most 14 bits in 95 of 100 cases; of 79,800 pairs of different photos, all but one, which is a
-pair of copies, in more than 50. Crops, turned and mirrored copies have other hashes.
+for each two neighbours in a row whether the right one is brighter; 256 bits. Measured on 708
+photos (benchmarks/README.md): of copies at half of the size, at JPEG quality 40 or a quarter
+brighter, 99 % differ in at most 32 bits; of 250,278 pairs of different photos none does. Crops,
+turned and mirrored copies have other hashes.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class _Leaders:
         self._index: Any = None
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """More of them."""
+        """Take up the first images of new groups, with their rows in the dataset."""
         end = self._count + len(rows)
         if self._index is None and end > EXACT_LIMIT:
             self._index = new_index(vectors.shape[1], "f32")
@@ -174,7 +174,7 @@ class _Leaders:
     def most_similar(
         self, vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """For each vector, the row of the most similar of them and how similar it is."""
+        """For each vector, the row of the most similar first image, and how similar that is."""
         rows = np.full(len(vectors), -1, np.int64)
         best = np.full(len(vectors), -np.inf, np.float32)
         if self._index is not None:
