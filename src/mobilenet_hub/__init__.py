@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Module,
         get_expected_image_size,
         get_num_image_channels,
+        image_embedding_column,
         load,
     )
     from mobilenet_hub.pipeline.api import classify, embed
@@ -55,6 +56,7 @@ _EXPORTS = {
     "find": ("catalog", "find"),
     "get_expected_image_size": ("module", "get_expected_image_size"),
     "get_num_image_channels": ("module", "get_num_image_channels"),
+    "image_embedding_column": ("module", "image_embedding_column"),
     "imagenet_labels": ("labels", "imagenet_labels"),
     "list_modules": ("catalog", "modules"),
     "load": ("module", "load"),
@@ -82,6 +84,7 @@ __all__ = [
     "find",
     "get_expected_image_size",
     "get_num_image_channels",
+    "image_embedding_column",
     "imagenet_labels",
     "list_modules",
     "load",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mobilenet_hub.catalog import ModuleInfo
-from mobilenet_hub.errors import InputError
+from mobilenet_hub.errors import InputError, UnsupportedError
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.signatures import BaseModule, Signatures, checked_tags
 from mobilenet_hub.tensorflow_hub.attached import attached_message
@@ -29,7 +29,14 @@ from mobilenet_hub.weights.resolve import Spec, module_of
 if TYPE_CHECKING:
     from mobilenet_hub.keras.layer import KerasLayer
 
-__all__ = ["KerasLayer", "Module", "get_expected_image_size", "get_num_image_channels", "load"]
+__all__ = [
+    "KerasLayer",
+    "Module",
+    "get_expected_image_size",
+    "get_num_image_channels",
+    "image_embedding_column",
+    "load",
+]
 
 
 # Modules made in eager execution, and what they are in the graphs where they were applied later.
@@ -180,6 +187,26 @@ def load(
     from mobilenet_hub.keras import load as load_on_keras
 
     return load_on_keras(handle, tags, options, **given)
+
+
+def image_embedding_column(
+    key: str, module_spec: Spec, image_size: tuple[int, int] | None = None
+) -> Any:
+    """A feature column that computes the features of images (extra `[tensorflow]`).
+
+    See `tensorflow.feature_column.image_embedding_column`, whose arguments and errors these are.
+
+    Raises:
+        UnsupportedError: this TensorFlow has no feature columns any more.
+    """
+    try:
+        from mobilenet_hub.tensorflow import image_embedding_column as column
+    except AttributeError as error:
+        raise UnsupportedError(
+            "image_embedding_column needs a TensorFlow that has feature columns: use "
+            f"hub.KerasLayer. Received: {error}"
+        ) from error
+    return column(key, module_spec, image_size)
 
 
 load.autograph_info__ = {}  # type: ignore[attr-defined]  # TensorFlow's AutoGraph: call it as it is

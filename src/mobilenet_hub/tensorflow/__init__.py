@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 from mobilenet_hub.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from mobilenet_hub.tensorflow.feature_column import image_embedding_column
     from mobilenet_hub.tensorflow.graph_module import GraphModule
     from mobilenet_hub.tensorflow.layer import KerasLayer
     from mobilenet_hub.tensorflow.loaded import LoadedModule, load
 
-__all__ = ["GraphModule", "KerasLayer", "LoadedModule", "load"]
+__all__ = ["GraphModule", "KerasLayer", "LoadedModule", "image_embedding_column", "load"]
 
 _FILES = {
     "GraphModule": "graph_module",
     "KerasLayer": "layer",  # the only one that needs tf_keras
     "LoadedModule": "loaded",
+    "image_embedding_column": "feature_column",
     "load": "loaded",
 }
 
