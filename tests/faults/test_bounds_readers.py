@@ -258,7 +258,7 @@ def place(start, stop, shape, dtype="F32"):
         safetensors_of({"a": place(-16, 0, [4])}),
         safetensors_of({"a": place(16, 0, [4])}),
         safetensors_of({"a": place(0.0, 16, [4])}),
-        safetensors_of({"a": place(0, 16, [8], "BF16")}),
+        safetensors_of({"a": place(0, 16, [8], "F8_E4M3")}),
         safetensors_of({"a": place(0, 16, [4], ["F32"])}),
     ],
 )
