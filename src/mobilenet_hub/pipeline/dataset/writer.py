@@ -181,8 +181,8 @@ class DatasetWriter:
         self._begin()
         if self._repeated:
             self._drop_superseded()
-        ids = {digest(line.id) for line in self.failures() if line.stamp is None}
-        if ids and self._repeated:  # there are rows beside failures
+        if self._repeated:  # there are rows beside failures
+            ids = {digest(line.id) for line in self.failures() if line.stamp is None}
             self.kept = sum(
                 not line.failed and digest(line.id) in ids
                 for part in self.parts()
@@ -303,15 +303,15 @@ class DatasetWriter:
         So it is where a run was killed between taking rows out of a part and out of its manifest,
         or where a file was lost or damaged: those items are done again.
         """
-        lines = readable(lambda: [*self.manifest.outcomes(part)])
-        if lines is None:
+        counts = readable(lambda: self.manifest.counts(part))
+        if counts is None:
             self.manifest.remove(part)
             self.changed = True
             return
-        rows = sum(not line.failed for line in lines)
-        path = self._part_path(part)
+        rows, path = counts[0], self._part_path(part)
         if part in self._moved or readable(lambda: row_count(path)) == rows or rows == 0:
             return
+        lines = [*self.manifest.outcomes(part)]
         left = readable(
             lambda: {i for batch in read_parts([path], ["id"]) for i in batch["id"].to_pylist()}
         )
@@ -325,7 +325,7 @@ class DatasetWriter:
     def _load(self) -> None:
         """Read the manifests."""
         self.done.keys, self._known, self._unsure = DigestSet(), DigestSet(), DigestSet()
-        self._repeated = False
+        self._repeated, last = False, ""
         for part in self.parts():
             self._next = part.number + 1
             for line in self.manifest.outcomes(part):
@@ -334,9 +334,10 @@ class DatasetWriter:
                 self.done.add(line)
                 if line.stamp is None:
                     self._unsure.add(identity)
-                folder = line.id.rpartition("/")[0]
-                while folder and self._folders.add(digest(folder)):
-                    folder = folder.rpartition("/")[0]
+                if (folder := line.id.rpartition("/")[0]) != last:  # mostly one after the other
+                    last = folder
+                    while folder and self._folders.add(digest(folder)):
+                        folder = folder.rpartition("/")[0]
 
     def _drop_superseded(self) -> None:
         """Take out all lines, and their rows, whose items were dealt with again later."""
