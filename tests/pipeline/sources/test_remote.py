@@ -10,16 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from http_server import serving, status
 from mobilenet_hub.errors import ItemError, SourceError
 from mobilenet_hub.pipeline.sources.readers import READERS
 from mobilenet_hub.pipeline.sources.resolve import open_sources, open_words
 from mobilenet_hub.pipeline.sources.source import LIST_SUFFIXES
+from mobilenet_hub.web import patience
 from pictures import encoded
 from source_support import LIMIT, contents, ids, make_tar
 
 
 def test_http_urls_name_images_lists_and_archives(server):
-    pytest.importorskip("aiohttp")
     assert contents(f"{server}/photos/0000.jpg") == {f"{server}/photos/0000.jpg": encoded(0)}
     assert contents(f"{server}/s.tar") == {f"{server}/s.tar/a.jpg": b"1"}
     first, second = open_sources(f"{server}/list.txt").items()
@@ -53,7 +54,6 @@ def write_each_kind(folder):
 @pytest.mark.parametrize("suffix", [suffix for suffixes, _ in READERS for suffix in suffixes])
 def test_whatever_is_read_here_is_read_behind_a_url_too(here, server, suffix, protocol):
     fsspec = pytest.importorskip("fsspec")
-    pytest.importorskip("aiohttp")
     write_each_kind(here)
     url = server
     if protocol == "memory":
@@ -65,6 +65,24 @@ def test_whatever_is_read_here_is_read_behind_a_url_too(here, server, suffix, pr
     found = contents(f"{url}/x{suffix}")
     assert list(found.values()) == list(expected.values())
     assert [name.removeprefix(f"{url}/") for name in found] == list(expected)
+
+
+@pytest.mark.parametrize("name", ["l.txt", "l.csv", "s.tar", "s.tar.gz", "t.parquet"])
+def test_a_list_that_the_server_does_not_give_is_known_to_hide_others(monkeypatch, name):
+    """Said at once where a header must be read, else by an item of stage `list`: never nothing."""
+    monkeypatch.setattr(patience, "_BACKOFF_SECONDS", 0.001)
+    with serving() as server:
+        url = server.on(f"/{name}", status(503))
+        try:
+            (item,) = open_words([url]).items()
+        except SourceError as error:
+            assert name in ("l.csv", "t.parquet")
+            reason, stage = str(error), "list"
+        else:
+            with pytest.raises(ItemError) as caught:
+                item.read(LIMIT)
+            reason, stage = caught.value.reason, caught.value.stage
+        assert (stage, "HTTP status 503 Service Unavailable" in reason) == ("list", True)
 
 
 def test_folders_and_globs_of_any_fsspec_filesystem_are_sources():

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from mobilenet_hub.errors import ItemError
 from mobilenet_hub.images import MAX_PIXELS
 from mobilenet_hub.images.limits import max_bytes
+from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources.resolve import open_sources
-from pictures import encoded
+from pictures import SIZE, SMALL, encoded
 from source_support import LIMIT, contents, make_tar
 
 LONG = "folder/" * 40 + "long.jpg"
@@ -146,3 +147,18 @@ class Zeros(io.RawIOBase):
         data = self._head.ljust(min(size, self._left), b"\0")
         self._head, self._left = b"", self._left - len(data)
         return data
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_members_of_any_time_have_rows_and_are_known_the_next_time(here, suffix):
+    times = ["-1.5", "inf", "nan", "-1e300", "1e300", "253402300800", "-9e11", "9e9"]
+    with tarfile.open(here / f"s{suffix}", "w:gz" if suffix == ".tar.gz" else "w") as tar:
+        for index, time in enumerate(times):
+            data = encoded(index)
+            info = tarfile.TarInfo(f"{index}.jpg")
+            info.size, info.pax_headers = len(data), {"mtime": time}
+            tar.addfile(info, io.BytesIO(data))
+    summary = embed_to(f"s{suffix}", "out", SMALL, size=SIZE)
+    assert (summary.rows, summary.failures) == (len(times), 0)
+    again = embed_to(f"s{suffix}", "out", SMALL, size=SIZE)
+    assert (again.counts.done, again.counts.skipped) == (0, len(times))
