@@ -24,7 +24,7 @@ from mobilenet_hub.errors import (
     TagsError,
 )
 from mobilenet_hub.weights.bundled import BUNDLED
-from places import DATA
+from places import DATA, EXAMPLES
 
 REFERENCE = np.load(DATA / "real_weights_inference.npz")
 SMALL = "google/imagenet/mobilenet_v1_025_224/classification"
@@ -327,6 +327,40 @@ def test_a_module_works_on_in_a_forked_child(engine):
         process.join()
     """
     assert run_python(code) == "True"
+
+
+LET_GO = {
+    "a module": "other = hub.Module(module.info); other(images); del other",
+    "sizes": "for size in range(32, 64, 2): module(numpy.zeros((2, size, size, 3), 'float32'))",
+    "one that embedded": "list(hub.embed(EXAMPLES, hub.Module(module.info, engine=ENGINE)))",
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("what", LET_GO)
+def test_a_module_works_on_in_a_forked_child_of_a_process_that_let_go_of(what, engine):
+    """OpenVINO would give the child's module the threads of theirs, which are not there."""
+    code = f"""
+        import multiprocessing, numpy, mobilenet_hub as hub
+        EXAMPLES, ENGINE = {str(EXAMPLES)!r}, {engine!r}
+        module = hub.Module("{SMALL}/3", engine=ENGINE)
+        images = numpy.full((5, 32, 32, 3), 0.5, "float32")
+        expected = module(images)
+        {LET_GO[what]}
+        def child(queue):
+            embedded = all(record.ok for record in hub.embed(EXAMPLES, module))
+            queue.put(embedded and bool((module(images) == expected).all()))
+        context = multiprocessing.get_context("fork")
+        for _ in range(2):
+            queue = context.Queue()
+            process = context.Process(target=child, args=(queue,), daemon=True)
+            process.start()
+            print(queue.get(timeout=60))
+            process.join()
+        print(bool((module(images) == expected).all()))
+    """
+    assert run_python(code).split() == ["True"] * 3
 
 
 def test_a_module_can_be_pickled_and_copied(module):

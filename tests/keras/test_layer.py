@@ -14,6 +14,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 import mobilenet_hub as hub  # noqa: E402
+import mobilenet_hub.keras as mobilenets  # noqa: E402
 from commands import mobilenet_hub_command  # noqa: E402
 from keras_support import V1, V2, images, numpy_of, random_for  # noqa: E402
 from mobilenet_hub.errors import (  # noqa: E402
@@ -31,6 +32,8 @@ FEATURES = f"{V1}/feature_vector/5"
 CLASSIFIER = f"{V1}/classification/5"
 HUB_FORMAT = f"{V1}/classification/3"
 SMALL = (32, 32, 3)
+# JAX has none unless jax_enable_x64 is set.
+FLOAT64 = "float32" if keras.backend.backend() == "jax" else "float64"
 
 
 def small_layer(handle=FEATURES, **options):
@@ -499,3 +502,132 @@ def test_a_file_in_another_process_needs_the_package_imported_and_says_so(tmp_pa
     ) in done.stdout
     expected = model.predict(images(2, 32), verbose=0)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-6)
+
+
+def test_a_layer_in_a_module_of_torch_has_its_parameters_there():
+    if keras.backend.backend() != "torch":
+        pytest.skip("of torch alone")
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            self.backbone = small_layer(trainable=True, weights=random_for(FEATURES, seed=seed))
+            self.head = torch.nn.Linear(256, 2)
+
+        def forward(self, x):
+            return self.head(self.backbone(x, training=self.training))
+
+    net, other = Net(1), Net(2)
+    assert len(list(net.parameters())) == 135 + 2  # the moving averages among them
+    assert len([p for p in net.parameters() if p.requires_grad]) == 81 + 2
+    before = net.backbone.current_weights()
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    x, y = torch.tensor(images(4, 32)), torch.tensor([0, 1, 0, 1])
+    torch.nn.functional.cross_entropy(net(x), y).backward()
+    optimizer.step()
+    after = net.backbone.current_weights()
+    assert changed(before, after) == set(before.tensors)
+    state = net.state_dict()
+    assert len(state) == 137
+    other.load_state_dict(state)
+    assert changed(after, other.backbone.current_weights()) == set()
+    np.testing.assert_array_equal(
+        numpy_of(other.eval()(x).detach()), numpy_of(net.eval()(x).detach())
+    )
+
+
+@pytest.mark.parametrize("how", ["save", "clone"])
+def test_what_was_frozen_in_part_stays_so(tmp_path, how):
+    layer = small_layer(trainable=True, name="backbone")
+    for convolution in layer.network_layer.convolutions[:-5]:
+        convolution.trainable = False
+    layer.network_layer.convolutions[-1].batch_norm.trainable = False
+    model = keras.Sequential([layer])
+    assert len(model.trainable_variables) == 5 * 3 - 2
+    if how == "save":
+        model.save(tmp_path / "x.keras")
+        again = keras.models.load_model(tmp_path / "x.keras")
+    else:
+        again = keras.models.clone_model(model)
+    kept = [variable.path for variable in again.trainable_variables]
+    assert kept == [variable.path for variable in model.trainable_variables]
+    same = again.get_layer("backbone")
+    assert same.get_config() == layer.get_config()
+    same.trainable = False  # on TensorFlow, setting what is set does nothing
+    same.trainable = True
+    assert len(again.trainable_variables) == 81
+
+
+def test_batch_norm_is_frozen_in_one_line():
+    layer = small_layer(trainable=True)
+    model = classifier(layer)
+    mobilenets.freeze_batch_norm(model)
+    before = layer.current_weights()
+    model.fit(*batch(), epochs=1, verbose=0)
+    moved = changed(before, layer.current_weights())
+    assert moved == {name for name in before.tensors if "BatchNorm" not in name}
+
+
+def test_the_weight_decay_can_be_chosen_and_is_kept():
+    for handle in (FEATURES, CLASSIFIER):
+        usual = small_layer(handle, trainable=True)
+        strong = small_layer(handle, trainable=True, weight_decay=4e-4)
+        ratio = float(numpy_of(sum(strong.losses))) / float(numpy_of(sum(usual.losses)))
+        assert ratio == pytest.approx(10, rel=1e-4)
+    again = hub.KerasLayer.from_config(strong.get_config())
+    assert again.get_config() == strong.get_config()
+    assert again.network_layer.weight_decay == 4e-4
+    assert small_layer(trainable=True, weight_decay=0.0).losses == []
+    with pytest.raises(KerasLayerError, match="Received: weight_decay"):
+        hub.KerasLayer(hub.load(FEATURES, weights="random"), weight_decay=0.1)
+
+
+def test_a_model_is_saved_as_h5_and_comes_back(tmp_path):
+    layer = small_layer(
+        trainable=True, arguments={"batch_norm_momentum": 0.9}, output_shape=[256], tags="serve"
+    )
+    model = classifier(layer)
+    model.save(tmp_path / "x.h5")
+    again = keras.models.load_model(tmp_path / "x.h5", compile=False)
+    x, _ = batch()
+    np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    assert changed(layer.current_weights(), again.layers[0].current_weights()) == set()
+
+
+def test_float64_computes_in_float64():
+    layer = small_layer(dtype="float64", trainable=True)
+    x = images(2, 32).astype(np.float64)
+    expected = numpy_of(small_layer(weights=layer.current_weights())(x.astype(np.float32)))
+    for training in (False, True):
+        features = layer(x, training=training)
+        assert keras.backend.standardize_dtype(features.dtype) == FLOAT64
+        if not training:
+            np.testing.assert_allclose(numpy_of(features), expected, atol=1e-4)
+    assert {v.dtype for v in layer.weights if "BatchNorm" in v.path} == {"float32"}
+
+
+@pytest.mark.parametrize("how", ["export", "save", "clone"])
+def test_classes_keep_the_names_they_came_with(tmp_path, how):
+    names = ["ant", "bee", "cicada"]
+    weights = random_for(CLASSIFIER, num_classes=3).with_metadata(labels=json.dumps(names))
+    layer = small_layer(CLASSIFIER, trainable=True, weights=weights, name="network")
+    model = keras.Sequential([layer])
+    layer(images(2, 32), training=True)
+    again = layer
+    if how == "save":
+        model.save(tmp_path / "x.keras")
+        again = keras.models.load_model(tmp_path / "x.keras").get_layer("network")
+    elif how == "clone":
+        clone = keras.models.clone_model(model)
+        clone.set_weights(model.get_weights())
+        again = clone.get_layer("network")
+    again.export(tmp_path / "x.safetensors")
+    assert hub.Module(CLASSIFIER, weights=tmp_path / "x.safetensors").labels == tuple(names)
+
+
+def test_other_classes_without_names_are_numbers():
+    layer = small_layer(CLASSIFIER, weights=random_for(CLASSIFIER, num_classes=3))
+    again = hub.KerasLayer.from_config(layer.get_config())
+    assert hub.Module(layer).labels == ("0", "1", "2")
+    assert again.network_layer.network.num_classes == 3

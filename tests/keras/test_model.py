@@ -278,3 +278,38 @@ def test_an_unknown_data_format_or_momentum_is_refused():
         mobilenets.model(V1_FEATURES, data_format="NHWC")
     with pytest.raises(InputError, match=r"in \[0,1\]. Received: 1.5"):
         mobilenets.model(V1_FEATURES, batch_norm_momentum=1.5)
+
+
+@pytest.mark.parametrize("how", ["save", "clone"])
+@pytest.mark.parametrize("what", ["the first layers", "every batch norm"])
+def test_what_was_frozen_in_part_stays_so(tmp_path, what, how):
+    model = mobilenets.model(V1_FEATURES, input_shape=(32, 32, 3))
+    if what == "every batch norm":
+        mobilenets.freeze_batch_norm(model)
+    else:
+        for layer in model.layers[:-5]:
+            layer.trainable = False
+    if how == "save":
+        model.save(tmp_path / "x.keras")
+        again = keras.models.load_model(tmp_path / "x.keras")
+    else:
+        again = keras.models.clone_model(model)
+    expected = 27 if what == "every batch norm" else 4 * 3
+    assert len(model.trainable_variables) == len(again.trainable_variables) == expected
+    again.trainable = False  # on TensorFlow, setting what is set does nothing
+    again.trainable = True
+    assert len(again.trainable_variables) == 81
+
+
+def test_quantize_says_that_it_leaves_the_convolutions_as_they_are():
+    model = mobilenets.model(V1_FEATURES, input_shape=(32, 32, 3))
+    with pytest.warns(UserWarning, match=r"not quantized by Keras.*Received: quantize\('int8'\)"):
+        model.quantize("int8")
+
+
+def test_a_model_is_saved_as_h5_and_comes_back(tmp_path):
+    model = mobilenets.model(V1_FEATURES, input_shape=(32, 32, 3))
+    model.save(tmp_path / "x.h5")
+    again = keras.models.load_model(tmp_path / "x.h5", compile=False)
+    x = images(1, 32)
+    np.testing.assert_array_equal(again.predict_on_batch(x), model.predict_on_batch(x))

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
 from keras.backend import backend
 
-from mobilenet_hub.keras.batch_norm import FusedBatchNorm
+from mobilenet_hub.keras.batch_norm import FusedBatchNorm, freeze_batch_norm
 from mobilenet_hub.keras.canonical import assign_weights, to_weights
 from mobilenet_hub.keras.layer import KerasLayer
 from mobilenet_hub.keras.model import endpoints, model
@@ -38,6 +38,7 @@ __all__ = [
     "assign_weights",
     "backend",
     "endpoints",
+    "freeze_batch_norm",
     "load",
     "model",
     "to_weights",

@@ -24,6 +24,18 @@ from mobilenet_hub.keras.naming import HubLayer, load_by_name, save_by_name
 from mobilenet_hub.networks import BATCH_NORM_EPSILON
 
 
+def freeze_batch_norm(layer: keras.layers.Layer) -> None:
+    """Freeze every batch norm in a layer or model, its moving averages included.
+
+    ```python
+    mobilenet_hub.keras.freeze_batch_norm(model)  # then compile
+    ```
+    """
+    for inner in layer._flatten_layers():
+        if isinstance(inner, FusedBatchNorm):
+            inner.trainable = False
+
+
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
 class FusedBatchNorm(HubLayer):
     """Batch normalisation of images, TF-Slim's fused semantics.
@@ -70,6 +82,7 @@ class FusedBatchNorm(HubLayer):
             "synchronization": "on_read",
         }
         self.gamma, self.beta = variable("gamma", 1.0), variable("beta", 0.0)
+        self.gamma.trainable = self.beta.trainable = self.trainable  # of a config, perhaps not
         self.moving_mean = variable("moving_mean", 0.0, **average)
         self.moving_variance = variable("moving_variance", 1.0, **average)
 

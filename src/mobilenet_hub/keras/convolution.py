@@ -83,6 +83,11 @@ class _NetworkLayer(HubLayer):
             kernel.regularizer = L2Loss(self.weight_decay)
         return kernel
 
+    def _freeze_variables(self) -> None:
+        """Of a layer that was made not trainable, as from a config."""
+        for variable in self._own():
+            variable.trainable = self.trainable
+
     def save_own_variables(self, store: Any) -> None:
         """Write the variables under TF-Slim's names, so that a reader knows what they are."""
         save_by_name(self._own(), store)
@@ -106,6 +111,8 @@ class _NetworkLayer(HubLayer):
     def from_config(cls, config: Mapping[str, Any]) -> HubLayer:
         """The layer of a config."""
         layer = {**config["layer"], "endpoints": tuple(config["layer"]["endpoints"])}
+        if "relu6" in layer:  # as files of version 0.1.0 had it
+            layer["activation"] = "relu6" if layer.pop("relu6") else None
         return super().from_config({**config, "layer": Layer(**layer)})
 
 
@@ -119,6 +126,7 @@ class Convolution(_NetworkLayer):
         weight_decay: of the kernel, unless the convolution is depthwise.
         data_format: `channels_last` or `channels_first`, of inputs and outputs.
         initial: makes the kernel to begin with.
+        batch_norm_trainable: whether the batch norm is, where the layer is.
         **kwargs: of `keras.layers.Layer`.
     """
 
@@ -130,6 +138,7 @@ class Convolution(_NetworkLayer):
         weight_decay: float = WEIGHT_DECAY,
         data_format: DataFormat = "channels_last",
         initial: Initial = he_normal,
+        batch_norm_trainable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, weight_decay=weight_decay, initial=initial, **kwargs)
@@ -137,7 +146,11 @@ class Convolution(_NetworkLayer):
         self.data_format = data_format
         self._axis = -1 if data_format == "channels_last" else 1
         self.batch_norm = FusedBatchNorm(
-            momentum, axis=self._axis, name="BatchNorm", dtype=self.dtype_policy
+            momentum,
+            axis=self._axis,
+            name="BatchNorm",
+            dtype=self.dtype_policy,
+            trainable=self.trainable and batch_norm_trainable,
         )
 
     def build(self, inputs_shape: Any = None, residual_shape: Any = None) -> None:
@@ -145,6 +158,7 @@ class Convolution(_NetworkLayer):
         with self._slim_scope():
             self.kernel = self._kernel(regularized=self.layer.kind != "depthwise")
             self.batch_norm.build(self._with_channels((None, None, None)))
+        self._freeze_variables()
 
     def call(
         self,
@@ -195,7 +209,11 @@ class Convolution(_NetworkLayer):
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        own = {"momentum": self.momentum, "data_format": self.data_format}
+        own = {
+            "momentum": self.momentum,
+            "data_format": self.data_format,
+            "batch_norm_trainable": self.batch_norm.trainable,
+        }
         return super().get_config() | own
 
 
@@ -225,6 +243,7 @@ class Logits(_NetworkLayer):
         with self._slim_scope():
             self.kernel = self._kernel(regularized=True)
             self.bias = self._variable("biases", np.zeros(self.layer.out_channels, np.float32))
+        self._freeze_variables()
 
     def _own(self) -> list[keras.Variable]:
         return [self.kernel, self.bias]

@@ -7,8 +7,90 @@ from typing import Any
 
 import keras
 
+from mobilenet_hub.arrays import PLAINLY_NOT_UNIT_RANGE
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError, InputTypeError
+from mobilenet_hub.keras.naming import HubLayer
+
+_NOT_UNIT_RANGE = (
+    "float images must be in [0,1]; divide by 255, or pass uint8 (a Keras model casts it to the "
+    'dtype of its input: begin the model with keras.Input((height, width, 3), dtype="uint8")).'
+)
+
+
+@keras.saving.register_keras_serializable(package="mobilenet_hub")
+class InputScaling(HubLayer):
+    """Images to [-1,1]: `2x − 1` of floats in [0,1], of uint8 divided by 255.
+
+    Computed in float32 under every policy (but float64): of a rounded x, `2x − 1` loses what is
+    near zero. Floats above 8 are no images in [0,1] and are refused: by looking at them in eager
+    calls, by an assertion in TensorFlow's graphs. What JAX or XLA compiles cannot be refused.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, images: Any) -> Any:
+        """Scale [batch, height, width, 3], in either layout.
+
+        Raises:
+            InputError: 0-255 values in float images.
+        """
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        is_uint8 = keras.backend.standardize_dtype(images.dtype) == "uint8"
+        images = keras.ops.cast(images, dtype)
+        if is_uint8:
+            images = images / 255.0
+        else:
+            check_range(images)
+        return images * 2.0 - 1.0
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's."""
+        return input_shape
+
+    def quantize(self, mode: str | None = None, **kwargs: Any) -> None:
+        """Says what Keras would keep silent about: it asks no layer that has layers of its own.
+
+        Raises:
+            NotImplementedError: always; Keras makes a warning of it.
+        """
+        raise NotImplementedError(
+            "The convolutions of a MobileNet are not quantized by Keras's quantize(), and stay as "
+            f"they are. Received: quantize({mode!r})"
+        )
+
+
+def check_range(images: Any) -> None:
+    """Refuse floats that are plainly in [0,255], where their values can be seen.
+
+    Raises:
+        InputError: in eager calls. TensorFlow's graphs raise its InvalidArgumentError.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+            highest = tf.reduce_max(images)
+            limit = tf.constant(PLAINLY_NOT_UNIT_RANGE, images.dtype)
+            tf.debugging.assert_less_equal(highest, limit, message=_NOT_UNIT_RANGE)
+            return
+    elif backend == "torch":
+        import torch
+
+        if images.is_meta or torch.compiler.is_compiling():
+            return
+    elif backend == "jax":
+        import jax
+
+        if isinstance(images, jax.core.Tracer):
+            return
+    if 0 in images.shape:
+        return
+    highest = float(keras.ops.convert_to_numpy(keras.ops.max(images)))
+    if highest > PLAINLY_NOT_UNIT_RANGE:
+        raise InputError(f"{_NOT_UNIT_RANGE} Received: values up to {highest:g}")
 
 
 def check_images(images: Any, info: ModuleInfo, shape: Sequence[int | None] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -12,14 +11,15 @@ import keras
 
 from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import KerasLayerError, UnknownHandleError
+from mobilenet_hub.keras.arguments import check_output_shape, checked_arguments
 from mobilenet_hub.keras.canonical import share_variables, variables_by_name
 from mobilenet_hub.keras.inputs import check_images
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
 from mobilenet_hub.keras.network import InTraining, NetworkLayer
 from mobilenet_hub.keras.reusable import Reusable
-from mobilenet_hub.networks import network
-from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags, split_inputs
+from mobilenet_hub.networks import WEIGHT_DECAY, network
+from mobilenet_hub.signatures import Signatures, checked_tags, split_inputs
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
@@ -54,7 +54,12 @@ class KerasLayer(InTraining, HubLayer):
 
     Keras casts what a model is given to the dtype of the model's `Input`, float by default, where
     [0,255] is no longer told from [0,1]: for images in uint8, begin the model with
-    `keras.Input((height, width, 3), dtype="uint8")`.
+    `keras.Input((height, width, 3), dtype="uint8")`. Floats above 8 are refused in eager calls and
+    in TensorFlow's graphs; a function that JAX (or XLA) has compiled cannot refuse them.
+
+    On torch, the layer is a `torch.nn.Module` like all of Keras's: its variables are among the
+    parameters, and in the `state_dict`, of the module that it is put into. As for all of Keras's
+    layers, `train()` and `eval()` do not reach it; say `layer(images, training=self.training)`.
 
     Args:
         handle: of a module, or the path of a file, folder or archive with weights; or what
@@ -71,6 +76,8 @@ class KerasLayer(InTraining, HubLayer):
         output_shape: of the output without the batch, checked where it is given.
         load_options: kept for compatibility; there is nothing to set.
         weights: to begin with, as in `hub.Module`; the published ones by default.
+        weight_decay: of the regularization losses (every convolution but the depthwise ones); 0 for
+            none; TF-Slim's 0.00004 by default.
         input_shape: of one image, (height, width, 3): makes other sizes than the module's own
             possible; Keras's `Sequential` builds itself with it.
         **kwargs: of `keras.layers.Layer`: `name`, `dtype`.
@@ -99,6 +106,7 @@ class KerasLayer(InTraining, HubLayer):
         load_options: Any = None,
         *,
         weights: WeightsLike = None,
+        weight_decay: float | None = None,
         input_shape: Sequence[int | None] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -109,27 +117,37 @@ class KerasLayer(InTraining, HubLayer):
             warnings.filterwarnings("ignore", message="Do not pass an `input_shape`")
             more = {} if shape is None else {"input_shape": shape}
             super().__init__(trainable=trainable, autocast=False, **more, **kwargs)
-        checked_tags(tags, "serve")
+        wanted_tags = checked_tags(tags, "serve")
         self._given = handle if isinstance(handle, Reusable) else None
+        variables = getattr(handle, "tensorflow_variables", None)
+        if weight_decay is not None and (self._given is not None or variables is not None):
+            raise KerasLayerError(
+                "weight_decay is that of the loaded object, which has its variables already. "
+                f"Received: weight_decay={weight_decay!r}"
+            )
         if self._given is not None:
             self.network_layer = self._given.network_layer
-        elif isinstance(variables := getattr(handle, "tensorflow_variables", None), Mapping):
+        elif isinstance(variables, Mapping):
             loaded: Any = handle
             self._given = loaded
             self.network_layer = NetworkLayer(loaded.info, None, network=loaded.network)
             share_variables(self.network_layer, variables)
         else:
             found = resolve(handle, weights)
-            dtype = kwargs.get("dtype")
-            self.network_layer = NetworkLayer(found.info, found.weights, dtype=dtype)
+            self.network_layer = NetworkLayer(
+                found.info,
+                found.weights,
+                weight_decay=WEIGHT_DECAY if weight_decay is None else weight_decay,
+                dtype=kwargs.get("dtype"),
+            )
         self.info = self.network_layer.info
         self._handle = handle if _names(handle, self.info) else self.info.handle
         self._order: Mapping[str, int] = {}
         self._signatures = Signatures(self.info, self.network_layer.network)
         self._image_shape = shape
-        self._given_tags = tags
+        self._given_tags = None if tags is None else sorted(wanted_tags)
         self._random = isinstance(weights, str) and weights == "random"
-        self._arguments = _checked_arguments(arguments, self.info)
+        self._arguments = checked_arguments(arguments, self.info)
         self._set_outputs(signature, signature_outputs_as_dict, output_key)
         self._output_shape = output_shape
         self.network_layer.trainable = trainable  # Keras tells it of later changes only
@@ -179,7 +197,7 @@ class KerasLayer(InTraining, HubLayer):
         check_images(images, self.info, self._image_shape)
         outputs = super().__call__(inputs, *args, **kwargs)
         if self._output_shape is not None:
-            _check_output_shape(self._output_shape, outputs, self.info)
+            check_output_shape(self._output_shape, outputs, self.info)
         return outputs
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -225,13 +243,16 @@ class KerasLayer(InTraining, HubLayer):
             "handle": self._handle,
             "num_classes": self.network_layer.network.num_classes,
             "arguments": _plain(self._arguments),
-            "tags": None if self._given_tags is None else sorted(self._given_tags),
+            "tags": _plain(self._given_tags),
             "signature": self._signature,
             "signature_outputs_as_dict": self._as_dict,
             "output_key": self._output_key,
             "output_shape": _plain(self._output_shape),
             "input_shape": self._image_shape,
             "weights": "random" if self._random else None,
+            "weight_decay": self.network_layer.weight_decay,
+            "labels": self.network_layer.metadata.get("labels"),
+            "frozen": self.network_layer.frozen() if self.trainable else [],
         }
         return super().get_config() | own
 
@@ -254,10 +275,20 @@ class KerasLayer(InTraining, HubLayer):
         shape = options.pop("batch_input_shape", None) or options.get("input_shape")
         options["input_shape"] = shape and shape[-3:]  # Keras 2's has the batch, under either name
         options["dtype"] = keras.dtype_policies.get(options.get("dtype"))
-        network_layer = NetworkLayer(info, weights, network=net, dtype=options["dtype"])
+        network_layer = NetworkLayer(
+            info,
+            weights,
+            network=net,
+            weight_decay=options.pop("weight_decay", WEIGHT_DECAY),
+            dtype=options["dtype"],
+        )
+        if (labels := options.pop("labels", None)) is not None:
+            network_layer.metadata["labels"] = labels
+        frozen = options.pop("frozen", ())
         order = order_in_file(options.get("name", ""), variables_by_name(network_layer))
         network_layer.is_unset = weights is None and not order
         layer = cls(Reusable(network_layer), **options)
+        network_layer.freeze(frozen)
         layer._handle = handle
         layer._order = {name: index for index, name in enumerate(order)}
         return layer
@@ -316,63 +347,3 @@ def _names(handle: Any, info: ModuleInfo) -> bool:
         return isinstance(handle, str) and find(handle) == info
     except UnknownHandleError:
         return False
-
-
-def _checked_arguments(arguments: Mapping[str, Any] | None, info: ModuleInfo) -> dict[str, Any]:
-    """The arguments of each call.
-
-    Raises:
-        KerasLayerError: unknown, not for this version, or not to be written into a config.
-        InputError: a momentum outside [0,1].
-    """
-    if not isinstance(arguments, Mapping | None):
-        raise KerasLayerError(
-            "arguments must be a dict, such as {'batch_norm_momentum': 0.997}. "
-            f"Received: {arguments!r}"
-        )
-    given = dict(arguments or {})
-    if unknown := sorted(set(given) - {"batch_norm_momentum", "return_endpoints"}):
-        raise KerasLayerError(
-            "arguments may have batch_norm_momentum and return_endpoints. "
-            f"Received: {', '.join(map(repr, unknown))}"
-        )
-    try:
-        json.dumps(given)
-    except TypeError as error:
-        raise KerasLayerError(
-            "`hub.KerasLayer(..., arguments)` contains non json-serializable values in "
-            f"dictionary. Received: {given}"
-        ) from error
-    if "batch_norm_momentum" in given and not info.configurable_momentum:
-        raise KerasLayerError(
-            f"batch_norm_momentum can be chosen from version 3 on. Received: {info.handle}"
-        )
-    if "batch_norm_momentum" in given:
-        checked_momentum(given["batch_norm_momentum"])
-    return given
-
-
-def _check_output_shape(expected: Any, outputs: Any, info: ModuleInfo) -> None:
-    """Compare shapes without the batch; None fits any size.
-
-    Raises:
-        KerasLayerError: they disagree.
-    """
-    if isinstance(outputs, Mapping):
-        if not isinstance(expected, Mapping) or expected.keys() != outputs.keys():
-            raise KerasLayerError(
-                f"output_shape must be a dict with the keys {list(outputs)}, as the output is. "
-                f"Received: {expected!r}"
-            )
-        for key, value in expected.items():
-            _check_output_shape(value, outputs[key], info)
-        return
-    wanted = [expected] if isinstance(expected, int) else list(expected)
-    actual = list(outputs.shape[1:])
-    fits = len(wanted) == len(actual) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(wanted, actual, strict=True)
-    )
-    if not fits:
-        raise KerasLayerError(
-            f"output_shape of {info.handle} is {actual} (without the batch). Received: {wanted}"
-        )

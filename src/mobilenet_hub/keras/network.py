@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -14,6 +14,7 @@ from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import KerasLayerError
 from mobilenet_hub.keras.canonical import as_float32, assign_weights, to_weights, variables_by_name
 from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, unset
+from mobilenet_hub.keras.inputs import InputScaling
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
 from mobilenet_hub.signatures import checked_momentum
 from mobilenet_hub.weights.canonical import Weights
@@ -38,6 +39,7 @@ class NetworkLayer(keras.layers.Layer):
         info: the module.
         network: of the weights; its number of classes may be the caller's own.
         is_unset: whether it was made without weights.
+        metadata: of the weights once they are trained: provenance, and `labels` if there are any.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class NetworkLayer(keras.layers.Layer):
         self.info, self.network, self.is_unset = info, network, weights is None
         momentum = checked_momentum(info.batch_norm_momentum if momentum is None else momentum)
         common = {"weight_decay": weight_decay, "dtype": dtype, "initial": unset}
-        # In float32 under every policy: 2x − 1 of a rounded x loses what is near zero.
-        self.scale = keras.layers.Rescaling(2.0, -1.0, name="inputs_scaled", dtype="float32")
+        self.weight_decay = weight_decay
+        self.scale = InputScaling(name="inputs_scaled", dtype=dtype)
         self.convolutions = [
             Convolution(layer, momentum=momentum, data_format=data_format, **common)
             for layer in network.convolutions
@@ -75,9 +77,9 @@ class NetworkLayer(keras.layers.Layer):
             layer.build()
         # Under this name they stand in Keras's files.
         self._sublayers = [self.scale, *self.convolutions, self.pool, *self.head]
-        self.built = True
+        self.build()  # Keras's own: tells torch of the parameters
         self._last: Weights | None = None
-        self._metadata = _provenance(info, weights)
+        self.metadata = _provenance(info, weights)
         if weights is not None:
             assign_weights(self, weights)
             self._last = _only(weights, variables_by_name(self).keys())
@@ -106,8 +108,6 @@ class NetworkLayer(keras.layers.Layer):
             endpoints, each prefixed by the network's scope.
         """
         _refuse_graphs(functions=False)
-        if keras.backend.standardize_dtype(images.dtype) == "uint8":
-            images = keras.ops.cast(images, "float32") / 255.0
         output, endpoints = self.features(
             images, training=training, momentum=momentum, update_averages=update_averages
         )
@@ -122,7 +122,7 @@ class NetworkLayer(keras.layers.Layer):
         """The pooled features of images, and every endpoint: of tensors, or of symbols of them.
 
         Args:
-            images: in [0,1], in the layout of `data_format`.
+            images: floats in [0,1] or uint8, in the layout of `data_format`.
             **options: of `Convolution`: `training`, `momentum`, `update_averages`. Without
                 `training`, Keras decides about it when the layer or model is called.
 
@@ -145,6 +145,27 @@ class NetworkLayer(keras.layers.Layer):
         dropout, logits = self.head
         return logits(dropout(features, **training))
 
+    def build(self, images_shape: Any = None) -> None:
+        """The layers are built."""
+
+    def frozen(self) -> list[str]:
+        """Scopes of the layers, and of single batch norms, that are not trainable."""
+        scopes: list[str] = []
+        for layer in (*self.convolutions, *self.head[1:]):
+            if not layer.trainable:
+                scopes.append(layer.layer.scope)
+            elif isinstance(layer, Convolution) and not layer.batch_norm.trainable:
+                scopes.append(f"{layer.layer.scope}/BatchNorm")
+        return scopes
+
+    def freeze(self, scopes: Collection[str]) -> None:
+        """Make what `frozen` named not trainable."""
+        for layer in (*self.convolutions, *self.head[1:]):
+            if layer.layer.scope in scopes:
+                layer.trainable = False
+            elif f"{layer.layer.scope}/BatchNorm" in scopes:
+                layer.batch_norm.trainable = False
+
     def current_weights(self) -> Weights:
         """The weights now; the same object as last time if they did not change since.
 
@@ -152,7 +173,7 @@ class NetworkLayer(keras.layers.Layer):
             WeightsError: values that are not finite: the training went wrong.
         """
         if self._last is None or self._differs_from(self._last):
-            self._last = to_weights(self, metadata=self._metadata, network=self.network)
+            self._last = to_weights(self, metadata=self.metadata, network=self.network)
         return self._last
 
     def _differs_from(self, weights: Weights) -> bool:

@@ -20,6 +20,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mobilenet_hub.errors import EngineError
+from mobilenet_hub.runtime import openvino
 from mobilenet_hub.runtime.contracts import (
     Check,
     Engine,
@@ -29,7 +30,6 @@ from mobilenet_hub.runtime.contracts import (
     Session,
 )
 from mobilenet_hub.runtime.onnxruntime import ONNXRuntimeEngine
-from mobilenet_hub.runtime.openvino import OpenVINOEngine, forget_core
 from mobilenet_hub.settings import EngineName, Precision
 
 __all__ = [
@@ -78,7 +78,7 @@ def make_engine(
     if precision not in get_args(Precision):
         raise EngineError(f"precision must be 'float32' or 'bf16'. Received: {precision!r}")
     if name == "openvino":
-        return OpenVINOEngine(precision, threads)
+        return openvino.OpenVINOEngine(precision, threads)
     if name == "onnxruntime":
         if precision != "float32":
             raise EngineError(f"engine 'onnxruntime' runs in float32 only. Received: {precision!r}")
@@ -168,10 +168,14 @@ _runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 def _forget_all() -> None:
     """In a forked child: sessions came without their threads, and locks perhaps held."""
-    forget_core()
+    openvino.after_fork_in_child()
     for runner in _runners:
         runner._forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(
+        before=openvino.before_fork,
+        after_in_parent=openvino.after_fork_in_parent,
+        after_in_child=_forget_all,
+    )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import cycle
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -19,6 +20,14 @@ from mobilenet_hub.settings import Precision
 _TELEMETRY = ("openvino_telemetry", "openvino_telemetry.backend")
 _import_lock = threading.Lock()
 _abandoned: list[Any] = []
+
+# OpenVINO keeps the threads of a compiled model that is gone, for the next one of its
+# configuration. No thread survives a fork, and a child that is given such ones waits for ever. So
+# before a fork, placeholders take what is idle, and the child never lets go of them.
+_Config = frozenset[tuple[str, str]]
+_live: dict[_Config, WeakSet[OpenVINOSession]] = {}
+_most: dict[_Config, int] = {}  # of them at once: as many have threads
+_placeholders: list[Any] = []
 
 
 class OpenVINOEngine:
@@ -48,7 +57,12 @@ class OpenVINOEngine:
         if in_caller:
             config["ENABLE_CPU_PINNING"] = "NO"
         compiled = core.compile_model(graph, "CPU", config)
-        return OpenVINOSession(compiled, micro_batch or 1, streams, in_caller=in_caller)
+        session = OpenVINOSession(compiled, micro_batch or 1, streams, in_caller=in_caller)
+        key = frozenset(config.items())
+        live = _live.setdefault(key, WeakSet())
+        live.add(session)
+        _most[key] = max(_most.get(key, 0), len(live))
+        return session
 
 
 @cache
@@ -57,11 +71,28 @@ def _core() -> Any:
     return import_openvino().Core()
 
 
-def forget_core() -> None:
+def before_fork() -> None:
+    """Leave no idle threads to a child."""
+    for config, most in _most.items():
+        for _ in range(most - len(_live[config])):
+            opset = import_openvino().opset8
+            pixel = opset.parameter([1], np.float32)
+            model = import_openvino().Model([opset.relu(pixel)], [pixel])
+            _placeholders.append(_core().compile_model(model, "CPU", dict(config)))
+
+
+def after_fork_in_parent() -> None:
+    """Here, the idle threads can be used again."""
+    _placeholders.clear()
+
+
+def after_fork_in_child() -> None:
     """Make the next compilation start OpenVINO anew: its threads do not survive a fork."""
     global _import_lock
-    if _core.cache_info().currsize:
-        _abandoned.append(_core())  # to destroy it would wait for its threads for ever
+    if _core.cache_info().currsize:  # to destroy them would wait for their threads for ever
+        _abandoned.extend((_core(), *_placeholders))
+    for forgotten in (_placeholders, _live, _most):
+        forgotten.clear()
     _core.cache_clear()
     _import_lock = threading.Lock()
 

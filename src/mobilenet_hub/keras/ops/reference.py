@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
+from keras import backend, ops
 
 
 def convolve(x: Any, kernel: Any, *, stride: int, depthwise: bool, data_format: str) -> Any:
@@ -18,25 +18,36 @@ def batch_norm_train(
 ) -> tuple[Any, Any, Any]:
     """See `mobilenet_hub.keras.ops`."""
     axes = [a for a in range(4) if a != axis % 4]
-    wide = ops.cast(x, "float32")
+    wide = ops.cast(x, _wide(x))
     mean, variance = ops.moments(wide, axes)
     y = _normalise(wide, gamma, beta, mean, variance, epsilon, axis)
-    count = ops.cast(ops.size(x), "float32") / ops.cast(ops.shape(x)[axis], "float32")
+    count = ops.cast(ops.size(x), wide.dtype) / ops.cast(ops.shape(x)[axis], wide.dtype)
     unbiased = variance * (count / ops.maximum(count - 1, 1))
-    return ops.cast(y, x.dtype), ops.stop_gradient(mean), ops.stop_gradient(unbiased)
+    statistics = (ops.stop_gradient(ops.cast(value, "float32")) for value in (mean, unbiased))
+    return ops.cast(y, x.dtype), *statistics
 
 
 def batch_norm_infer(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
 ) -> Any:
     """See `mobilenet_hub.keras.ops`."""
-    wide = ops.cast(x, "float32")
+    wide = ops.cast(x, _wide(x))
     return ops.cast(_normalise(wide, gamma, beta, mean, variance, epsilon, axis), x.dtype)
+
+
+def is_float64(x: Any) -> bool:
+    """Whether `x` is: the frameworks' own operations normalise no float64 by float32."""
+    return bool(backend.standardize_dtype(x.dtype) == "float64")
+
+
+def _wide(x: Any) -> str:
+    return "float64" if is_float64(x) else "float32"
 
 
 def _normalise(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, axis: int
 ) -> Any:
+    gamma, beta, mean, variance = (ops.cast(v, x.dtype) for v in (gamma, beta, mean, variance))
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     scale = gamma * ops.rsqrt(variance + epsilon)

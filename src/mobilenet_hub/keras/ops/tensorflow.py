@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from mobilenet_hub.keras.ops import reference
+
 
 def convolve(x: Any, kernel: Any, *, stride: int, depthwise: bool, data_format: str) -> Any:
     """See `mobilenet_hub.keras.ops`."""
@@ -23,6 +25,8 @@ def batch_norm_train(
     x: Any, gamma: Any, beta: Any, *, epsilon: float, axis: int
 ) -> tuple[Any, Any, Any]:
     """See `mobilenet_hub.keras.ops`."""
+    if reference.is_float64(x):
+        return reference.batch_norm_train(x, gamma, beta, epsilon=epsilon, axis=axis)
     statistics = []
 
     def apply(x: Any, layout: str) -> Any:
@@ -40,6 +44,10 @@ def batch_norm_infer(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
 ) -> Any:
     """See `mobilenet_hub.keras.ops`."""
+    if reference.is_float64(x):
+        return reference.batch_norm_infer(
+            x, gamma, beta, mean, variance, epsilon=epsilon, axis=axis
+        )
 
     def apply(x: Any, layout: str) -> Any:
         return tf.compat.v1.nn.fused_batch_norm(

@@ -39,7 +39,8 @@ def batch_norm_train(
     x: Any, gamma: Any, beta: Any, *, epsilon: float, axis: int
 ) -> tuple[Any, Any, Any]:
     """See `mobilenet_hub.keras.ops`."""
-    if x.numel() <= x.shape[axis]:  # torch refuses the variance of a single value
+    # torch refuses the variance of a single value.
+    if x.numel() <= x.shape[axis] or reference.is_float64(x):
         return reference.batch_norm_train(x, gamma, beta, epsilon=epsilon, axis=axis)
     # With momentum 1, torch leaves the batch's mean and unbiased variance in its running ones.
     mean, unbiased = torch.zeros_like(gamma.detach()), torch.zeros_like(gamma.detach())
@@ -54,6 +55,10 @@ def batch_norm_infer(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
 ) -> Any:
     """See `mobilenet_hub.keras.ops`."""
+    if reference.is_float64(x):
+        return reference.batch_norm_infer(
+            x, gamma, beta, mean, variance, epsilon=epsilon, axis=axis
+        )
 
     def apply(x: Any) -> Any:
         return functional.batch_norm(x, mean, variance, gamma, beta, False, 0.0, epsilon)
