@@ -26,6 +26,7 @@ DType = Literal["float32", "float16"]
 # The number of pixels at which Pillow refuses an image: a picture of 13,377 × 13,377. Decoding
 # takes 4 to 11 bytes a pixel, of a WebP 18: at most 3 GiB.
 MAX_PIXELS = 178_956_970
+MAX_INPUT_PIXELS = 4096 * 4096  # a larger one takes gigabytes for the values inside a network
 
 
 class PreprocessingChoices(TypedDict, total=False):
@@ -71,6 +72,11 @@ class PreprocessingSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} must be a positive integer. Received: {value!r}")
+        if self.height * self.width > MAX_INPUT_PIXELS:
+            raise InputError(
+                f"a network's input may have up to {MAX_INPUT_PIXELS:,} pixels. "
+                f"Received: {self.height} x {self.width} (height x width)"
+            )
         for name, choices in (("crop", get_args(Crop)), ("resample", get_args(Resample))):
             value = getattr(self, name)
             if value not in choices:

@@ -52,6 +52,7 @@ def run(tmp_path, monkeypatch):
         (f"classify empty {LABELS}", 1),
         (f"classify mixed/bad.jpg {LABELS}", 1),
         (f"classify photos {FEATURES}", 1),
+        (f"classify photos -m {SMALL_CLASSIFIER} --size 999999999", 1),
         ("classify", 2),
         ("classify photos -k 0", 2),
         (f"embed photos -o out {FEATURES}", 0),

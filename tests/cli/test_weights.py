@@ -221,6 +221,15 @@ def test_convert_does_not_replace_its_source():
     assert run("convert", "a.safetensors", "--to", "onnx").returncode == 2
 
 
+def test_convert_replaces_nothing_but_weights():
+    random_weights(INFO.network).save("a.safetensors")
+    Path("photo.jpg").write_bytes(b"a photo")
+    done = run("convert", "a.safetensors", "--to", "safetensors", "--output", "photo.jpg")
+    assert done.returncode == 1
+    assert "not named like weights in this format (.safetensors)" in done.stderr
+    assert Path("photo.jpg").read_bytes() == b"a photo"
+
+
 def test_a_pickle_is_refused_in_one_line():
     Path("model.pth").write_bytes(b"\x80\x02}q\x00.")
     done = run("import", "model.pth")

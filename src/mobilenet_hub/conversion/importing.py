@@ -108,7 +108,8 @@ def convert_file(
         Where they were written, and the weights.
 
     Raises:
-        ConversionError: an unknown format, or an output that would replace the source.
+        ConversionError: an unknown format, or an output that would replace the source or a file
+            that has another suffix than the format.
         AmbiguousModuleError: `keras` needs the module's size, which the file does not tell.
         MissingExtraError: `keras` without Keras.
         MissingWeightsError, WeightsError, UnknownHandleError: as `import_file`.
@@ -126,6 +127,11 @@ def convert_file(
     if isinstance(target, Path) and path.exists() and target.exists() and path.samefile(target):
         raise ConversionError(
             f"The output would replace the source: name another with --output. "
+            f"Received: {str(path)!r}"
+        )
+    if path.exists() and path.suffix != f".{to}":
+        raise ConversionError(
+            f"The output is there already and is not named like weights in this format (.{to}). "
             f"Received: {str(path)!r}"
         )
     if to == "safetensors":
