@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import mobilenet_hub as hub
@@ -155,3 +158,19 @@ def test_an_index_of_other_weights_is_refused(folder):
     embed_to("photos", "out", other, size=SIZE)
     with pytest.raises(DatasetError, match="other weights"):
         Index(build_index("out")).embed([])
+
+
+@pytest.mark.parametrize("note", [3, {}, {"height": "tall"}, {"height": 3, "width": 3}])
+def test_a_damaged_note_of_how_rows_were_made_is_a_sentence(folder, note):
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    write_vectors(folder / "v.parquet", clouds(20))
+    path = build_index("v.parquet", "index") / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "made": note}))
+    with pytest.raises(DatasetError, match="how it was made is damaged"):
+        Index("index")
+    table = pq.read_table("v.parquet").replace_schema_metadata({"mobilenet_hub": json.dumps(note)})
+    pq.write_table(table, "v.parquet")
+    with pytest.raises(DatasetError, match="how it was made is damaged"):
+        build_index("v.parquet")

@@ -32,7 +32,7 @@ from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.runtime import available_threads
-from mobilenet_hub.search.vectors import how_made, unit_rows
+from mobilenet_hub.search.vectors import checked_note, how_made, unit_rows
 from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights, fingerprint
 
@@ -194,7 +194,8 @@ class Index:
             settings = json.loads((self.path / SETTINGS).read_bytes())
             if settings.get("format") != FORMAT:
                 raise ValueError(f"not of the format {FORMAT}")
-            self.made: dict[str, Any] | None = settings["made"]
+            note = settings["made"]
+            self.made: dict[str, Any] | None = None if note is None else checked_note(note)
             # Kept as long as the index: usearch holds on to the address alone.
             self._files = {name: _mapped(self.path / name) for name in (VECTORS, IDS)}
             for name, data in self._files.items():  # usearch itself believes every byte

@@ -16,6 +16,7 @@ from mobilenet_hub.pipeline.dataset.manifest import Manifest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.perceptual_hash import BYTES, as_unit_vectors
+from mobilenet_hub.settings import Settings
 
 HASHES = "perceptual_hash"  # a column of a dataset
 
@@ -109,6 +110,19 @@ def _matrix(column: Any) -> NDArray[np.float32]:
     return matrix
 
 
+def checked_note(made: Any) -> dict[str, Any]:
+    """What says how rows were made, if it does.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        Settings.from_dict(made)
+        return {**made, "handle": str(made["handle"]), "weights_sha256": made["weights_sha256"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"its note of how it was made is damaged: {error}") from error
+
+
 def how_made(dataset: Path) -> dict[str, Any] | None:
     """The settings that a dataset was made with, or None where nothing tells."""
     if dataset.is_dir() or formats.format_of(dataset) == ".parquet":
@@ -117,8 +131,10 @@ def how_made(dataset: Path) -> dict[str, Any] | None:
             text = (read_schema(parts[0]).metadata or {}).get(METADATA_KEY) if parts else None
         except FileNotFoundError as error:
             raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
-        made = None if text is None else json.loads(text)
-        return made if isinstance(made, dict) else None
+        try:
+            return None if text is None else checked_note(json.loads(text))
+        except ValueError as error:
+            raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
     if not single_file.packed_parts(dataset):
         return None  # not the file whose settings are noted beside it
     return Manifest(single_file.work_folder(dataset)).read_settings()
