@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import shutil
 import subprocess
 import tarfile
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenet_hub.errors import TarError
-from mobilenet_hub.tar import TarReader, is_tar
+from mobilenet_hub.tar import TarReader, decompressed, is_tar
 
 
 class Pipe:
@@ -117,3 +121,38 @@ def test_no_bytes_end_in_anything_but_members_or_an_error(data, at):
                     assert len(reader.read(member.size)) == member.size
         except TarError:
             pass
+
+
+def unpacked(data: bytes) -> bytes:
+    stream = decompressed(io.BytesIO(data), data[:6])
+    return b"".join(iter(lambda: stream.read(1000), b""))
+
+
+@pytest.mark.parametrize("codec", [gzip, bz2, lzma], ids=lambda codec: codec.__name__)
+def test_compressed_files_of_one_and_of_several_streams_are_unpacked(codec):
+    data = bytes(range(256)) * 500
+    assert unpacked(codec.compress(data)) == data
+    assert unpacked(codec.compress(data) + codec.compress(b"more")) == data + b"more"
+    for cut in (20, len(codec.compress(data)) - 3):
+        with pytest.raises(TarError, match="whole compressed archive"):
+            unpacked(codec.compress(data)[:cut])
+    damaged = bytearray(codec.compress(data))
+    damaged[len(damaged) // 2] ^= 0xFF
+    with pytest.raises(TarError, match="whole compressed archive"):
+        unpacked(bytes(damaged))
+
+
+def test_padding_between_streams_of_xz_is_stepped_over():
+    assert (
+        unpacked(lzma.compress(b"one") + bytes(8) + lzma.compress(b"two") + bytes(4)) == b"onetwo"
+    )
+    assert unpacked(lzma.compress(b"x" * 10_000_000, preset=9)) == b"x" * 10_000_000
+
+
+def test_an_xz_file_that_asks_for_gigabytes_is_refused():
+    data = bytearray(lzma.compress(b"data", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 4096}]))
+    end = 12 + 4 * (data[12] + 1)  # of the block header
+    data[data.index(b"\x21\x01", 12) + 2] = 40  # a dictionary of 4 GiB
+    data[end - 4 : end] = zlib.crc32(data[12 : end - 4]).to_bytes(4, "little")
+    with pytest.raises(TarError, match=r"[Mm]emory usage limit"):
+        unpacked(bytes(data))

@@ -23,6 +23,7 @@ _MAX_HEADER_BYTES = 1 << 20  # of a long name or a pax header
 _MAX_NAME_BYTES = 1 << 15  # no system has longer paths
 _MAX_HEADERS = 16  # that describe one member
 _PIECE = 1 << 20
+_MAX_XZ_MEMORY = 128 << 20  # `xz -9` makes files that take 65 MiB
 
 Kind = Literal["file", "link", "sparse", "other"]
 _KINDS: dict[bytes, Kind] = {
@@ -202,12 +203,35 @@ def decompressed(stream: BinaryIO, head: bytes) -> Readable:
     if head.startswith(_BZIP2):
         return _Decompressed(bz2.BZ2File(stream))
     if head.startswith(_XZ):
-        return _Decompressed(lzma.LZMAFile(stream))
+        return _Decompressed(_Xz(stream))
     if head.startswith(_ZSTD):
         import pyarrow
 
         return _Decompressed(pyarrow.CompressedInputStream(pyarrow.PythonFile(stream), "zstd"))
     return stream
+
+
+class _Xz:
+    """As `lzma.LZMAFile`, which would take as much memory as a file asks for, up to 4 GiB."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._codec = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            piece = b""
+            if self._codec.eof:  # another stream may follow, after padding
+                piece = self._codec.unused_data.lstrip(b"\0")
+                while not piece:
+                    if not (more := self._stream.read(_PIECE)):
+                        return b""
+                    piece = more.lstrip(b"\0")
+                self._codec = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY)
+            elif self._codec.needs_input and not (piece := self._stream.read(_PIECE)):
+                raise EOFError("its end in the middle of a stream")
+            if data := self._codec.decompress(piece, size):
+                return data
 
 
 class _Decompressed:
