@@ -23,8 +23,7 @@ def documented():
 
 
 def test_every_name_of_the_table_is_there():
-    for name in documented():
-        assert hasattr(hub, name)
+    assert documented() <= {*hub.__all__, *REASONS}
 
 
 @pytest.mark.parametrize("name", sorted(REASONS))
