@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,12 @@ def test_wrong_usage_is_one_sentence_and_where_to_read_more_and_shows_no_escapes
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
     assert "embed --help` explains the options." in done.stderr
+
+
+def test_standard_output_that_is_full_is_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("list"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")

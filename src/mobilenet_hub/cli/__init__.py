@@ -62,8 +62,8 @@ def run() -> int:
     except MobileNetHubError as error:
         print_error(str(error))
     except OSError as error:
-        named = error.strerror and error.filename is not None
-        print_error(f"{error.strerror}. Received: {error.filename!r}" if named else str(error))
+        received = "" if error.filename is None else f". Received: {error.filename!r}"
+        print_error(f"{error.strerror}{received}" if error.strerror else str(error))
     except MemoryError:
         print_error("there is not enough memory for this")
     return EXIT_ERROR

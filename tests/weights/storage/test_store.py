@@ -106,3 +106,8 @@ def test_other_features_do_not_take_the_place_of_logits_unasked():
     assert equal(store.load_weights(INFO), weights_of(INFO, seed=1))
     store.keep(other, features, force=True)
     assert equal(store.load_weights(features), other)
+
+
+def test_an_empty_word_is_neither_a_module_nor_this_folder():
+    with pytest.raises(UnknownHandleError):
+        store.handle_or_path("")

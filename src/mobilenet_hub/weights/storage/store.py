@@ -99,7 +99,8 @@ def handle_or_path(spec: str | PathLike[str]) -> ModuleInfo | Path:
         except UnknownHandleError as error:
             path = Path(spec).expanduser()
             rooted = spec.startswith(("/", "./", "../", "~")) or path.is_absolute()
-            if not (rooted or _exists(path) or (path.suffix and not error.suggestions)):
+            path_like = rooted or _exists(path) or (path.suffix and not error.suggestions)
+            if not spec or not path_like:
                 raise
     if not _exists(path):
         raise MissingWeightsError(
