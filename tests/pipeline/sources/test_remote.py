@@ -12,11 +12,12 @@ import pytest
 
 from http_server import serving, status
 from mobilenet_hub.errors import ItemError, SourceError
+from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources.readers import READERS
 from mobilenet_hub.pipeline.sources.resolve import open_sources, open_words
 from mobilenet_hub.pipeline.sources.source import LIST_SUFFIXES
 from mobilenet_hub.web import patience
-from pictures import encoded
+from pictures import SIZE, SMALL, encoded
 from source_support import LIMIT, contents, ids, make_tar
 
 
@@ -138,3 +139,13 @@ def test_a_bucket_of_s3_is_a_folder(monkeypatch):
             gone.read(LIMIT)
     finally:
         server.stop()
+
+
+def test_photos_behind_a_server_are_done_once_and_again_when_they_change(here, server):
+    urls = [f"{server}/photos/{index:04d}.jpg" for index in range(2)]
+    assert embed_to(urls, "out", SMALL, size=SIZE).rows == 2
+    again = embed_to(urls, "out", SMALL, size=SIZE)
+    assert (again.counts.done, again.counts.skipped) == (0, 2)
+    (here / "photos" / "0001.jpg").write_bytes(encoded(7))
+    again = embed_to(urls, "out", SMALL, size=SIZE)
+    assert (again.counts.done, again.counts.skipped, again.rows) == (1, 1, 2)
