@@ -40,7 +40,7 @@ from mobilenet_hub.weights.unfold import unfold
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "src/mobilenet_hub/data/weights"
-TABLE = ROOT / "src/mobilenet_hub/weights/bundled.py"
+TABLE = ROOT / "src/mobilenet_hub/weights/storage/origins.py"
 STATISTICS = ROOT / "scripts/data/mobilenet_v2_140_224_statistics.safetensors"
 
 
@@ -228,7 +228,7 @@ RECIPES = (
 
 
 def update_table(hashes: Mapping[str, str]) -> None:
-    """Write the sha256 of each file into `weights/bundled.py`."""
+    """Write the sha256 of each file into `weights/storage/origins.py`."""
     text = TABLE.read_text()
     for key, digest in hashes.items():
         text, count = re.subn(rf'"{key}": "[0-9a-f]{{64}}"', f'"{key}": "{digest}"', text)

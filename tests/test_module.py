@@ -23,7 +23,7 @@ from mobilenet_hub.errors import (
     SignatureError,
     TagsError,
 )
-from mobilenet_hub.weights.bundled import BUNDLED
+from mobilenet_hub.weights.storage.origins import BUNDLED
 from places import DATA, EXAMPLES
 
 REFERENCE = np.load(DATA / "real_weights_inference.npz")

@@ -60,18 +60,14 @@ def as_images(
         raise InputError(f"images must not be empty. Received: shape {list(array.shape)}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    return np.ascontiguousarray(_as_float32(array))
-
-
-def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
     # ml_dtypes' bfloat16 and float8 are kind "V" to NumPy, and convert all the same.
-    if array.dtype.kind == "f" or "float" in array.dtype.name:
-        with np.errstate(over="ignore"):  # becomes infinity, which is refused
-            return array.astype(np.float32, copy=False)
-    raise InputTypeError(
-        "images must be floating point in [0,1], or uint8 in [0,255]. "
-        f"Received: dtype {array.dtype}"
-    )
+    if array.dtype.kind != "f" and "float" not in array.dtype.name:
+        raise InputTypeError(
+            "images must be floating point in [0,1], or uint8 in [0,255]. "
+            f"Received: dtype {array.dtype}"
+        )
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        return np.ascontiguousarray(array, np.float32)
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:

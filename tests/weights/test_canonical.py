@@ -12,10 +12,11 @@ from mobilenet_hub.catalog import find, modules
 from mobilenet_hub.errors import MissingWeightsError, TensorMismatchError, WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import from_tensors, load
-from mobilenet_hub.weights.bundled import BUNDLED, load_bundled
 from mobilenet_hub.weights.canonical import to_bytes
 from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.storage.origins import BUNDLED
 from mobilenet_hub.weights.storage.store import load_weights
+from weights_support import load_bundled
 
 SMALL = network("mobilenet_v1", 0.25)
 

@@ -11,10 +11,10 @@ import mobilenet_hub as hub
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import AmbiguousModuleError, InputTypeError, WeightsError
 from mobilenet_hub.weights import canonical, identify
-from mobilenet_hub.weights.bundled import BUNDLED
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.resolve import module_of, resolve
 from mobilenet_hub.weights.storage import store
+from mobilenet_hub.weights.storage.origins import BUNDLED
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 FEATURES = find("google/imagenet/mobilenet_v2_100_224/feature_vector")
@@ -92,9 +92,9 @@ def test_given_weights_of_another_network_are_refused():
 
 @pytest.mark.parametrize("spec", [3, None, ["a", "b"]])
 def test_what_names_no_module_is_an_error(spec):
-    with pytest.raises(InputTypeError, match="expected a handle, a path"):
+    with pytest.raises(InputTypeError, match="Expected a handle, a path"):
         resolve(spec)
-    with pytest.raises(InputTypeError, match="expected a handle, a path"):
+    with pytest.raises(InputTypeError, match="Expected a handle, a path"):
         module_of(spec)
 
 

@@ -54,14 +54,17 @@ class Weights:
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self.tensors, self.network, self.metadata.get("source", "these weights"))
-        ordered = {name: _read_only(self.tensors[name]) for name in self._expected()}
+        where = self.metadata.get("source", "these weights")
+        wanted = _check_names(self.tensors, self.network, where)
+        _check_values(self.tensors, where)
+        ordered = {name: self.tensors[name].view() for name in wanted}
+        for tensor in ordered.values():
+            tensor.flags.writeable = False
         object.__setattr__(self, "tensors", MappingProxyType(ordered))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         try:
             self.labels  # noqa: B018, they must fit
         except (ValueError, RecursionError) as error:
-            where = self.metadata.get("source", "these weights")
             raise WeightsError(
                 f"{where}: the labels in its metadata do not fit: {error}"
             ) from error
@@ -97,20 +100,11 @@ class Weights:
             object.__setattr__(other, name, value)
         return other
 
-    def _expected(self) -> dict[str, tuple[int, ...]]:
-        return self.network.variables(logits=self.has_logits)
-
     def save(self, path: str | PathLike[str]) -> str:
         """Write a safetensors file, atomically and reproducibly; returns its sha256."""
         data = to_bytes(self)
         write_atomically(path, data)
         return hashlib.sha256(data).hexdigest()
-
-
-def _read_only(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def to_bytes(weights: Weights) -> bytes:
@@ -168,19 +162,12 @@ def from_tensors(
     Raises:
         TensorMismatchError: the tensors fit no MobileNet, or not the one expected.
     """
-    float32 = {
-        name: np.require(value, np.float32, ["C", "A"])
-        for name, value in tensors.items()
-        if _is_float(name, value, where)
-    }
+    for name, value in tensors.items():
+        if value.dtype.kind != "f":
+            raise WeightsError(f"{where}: tensor {name} must be float. Received: {value.dtype}")
+    float32 = {name: np.require(v, np.float32, ["C", "A"]) for name, v in tensors.items()}
     net = expected if expected is not None else network_of(float32, where)
     return Weights(net, float32, {"source": where, **(metadata or {})}, sha256)
-
-
-def _is_float(name: str, value: NDArray[Any], where: str) -> bool:
-    if value.dtype.kind != "f":
-        raise WeightsError(f"{where}: tensor {name} must be float. Received: {value.dtype}")
-    return True
 
 
 def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights") -> Network:
@@ -213,7 +200,14 @@ def _num_classes(tensors: Mapping[str, NDArray[Any]], family: Family) -> int:
     return len(biases) if biases is not None and biases.ndim == 1 and len(biases) else NUM_CLASSES
 
 
-def _check_names(tensors: Mapping[str, NDArray[Any]], net: Network, where: str) -> None:
+def _check_names(
+    tensors: Mapping[str, NDArray[Any]], net: Network, where: str
+) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of what a network needs: what these tensors must have, and have.
+
+    Raises:
+        TensorMismatchError: they have not.
+    """
     wanted = net.variables(logits=any("/Logits/" in name for name in tensors))
     misshapen = [
         f"{name} (expected {_shape(shape)}, received {_shape(tensors[name].shape)})"
@@ -225,14 +219,14 @@ def _check_names(tensors: Mapping[str, NDArray[Any]], net: Network, where: str) 
     if missing or extra or misshapen:
         label = f"{where} (nearest: {net.family} with depth multiplier {net.depth_multiplier})"
         raise TensorMismatchError(label, missing, extra, misshapen)
+    return wanted
 
 
 def _shape(shape: Iterable[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
-def _check(tensors: Tensors, net: Network, where: str) -> None:
-    _check_names(tensors, net, where)
+def _check_values(tensors: Tensors, where: str) -> None:
     bad = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if bad:
         raise WeightsError(f"{where}: values must be finite. Received NaN or infinity in: {bad}")

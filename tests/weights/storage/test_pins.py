@@ -14,11 +14,10 @@ from mobilenet_hub.errors import (
     WeightsError,
 )
 from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.storage import pins, store
 from mobilenet_hub.weights.storage.cache import Cache
 from mobilenet_hub.weights.storage.pins import Pin
-from weights_support import BUNDLED_V2, INFO, KEY, equal, weights_of
+from weights_support import BUNDLED_V2, INFO, KEY, equal, load_bundled, weights_of
 
 
 def pin(weights, where=Path(pins.FILE_NAME), key=KEY):

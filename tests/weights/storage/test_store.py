@@ -15,10 +15,10 @@ from mobilenet_hub.errors import (
     MissingWeightsError,
     UnknownHandleError,
 )
-from mobilenet_hub.weights.bundled import BUNDLED, load_bundled
 from mobilenet_hub.weights.storage import store
 from mobilenet_hub.weights.storage.cache import Cache
-from weights_support import BUNDLED_V2, INFO, KEY, equal, weights_of
+from mobilenet_hub.weights.storage.origins import BUNDLED
+from weights_support import BUNDLED_V2, INFO, KEY, equal, load_bundled, weights_of
 
 
 def test_the_cache_comes_before_the_bundled_weights():

@@ -81,27 +81,24 @@ class Cache:
 
     Args:
         directory: the folder; `default_directory()` if None.
+
+    Attributes:
+        directory: the folder.
+        weights_directory: where records and weights lie.
+        downloads_directory: where unfinished downloads lie.
     """
 
     def __init__(self, directory: str | PathLike[str] | None = None) -> None:
         self.directory = Path(directory) if directory is not None else default_directory()
-
-    @property
-    def weights_directory(self) -> Path:
-        """Where records and weights lie."""
-        return self.directory / "weights"
-
-    @property
-    def downloads_directory(self) -> Path:
-        """Where unfinished downloads lie."""
-        return self.directory / "downloads"
+        self.weights_directory = self.directory / "weights"
+        self.downloads_directory = self.directory / "downloads"
 
     def path(self, entry: Record) -> Path:
         """Where an entry's weights lie."""
         return self.weights_directory / entry.file
 
-    def get(self, key: str) -> Record | None:
-        """The record of a checkpoint; None if it is not in the cache.
+    def get(self, key: str, *, logits: bool = False) -> Record | None:
+        """The record of a checkpoint; None if it is not in the cache, or lacks wanted logits.
 
         Raises:
             CacheError: the record cannot be read.
@@ -114,7 +111,8 @@ class Cache:
             return None
         except OSError as error:
             raise self._error(error, "read") from error
-        return _parse_record(data, key, path)
+        entry = _parse_record(data, key, path)
+        return entry if entry.has_logits or not logits else None
 
     def load(self, entry: Record) -> Weights:
         """The weights of an entry, their bytes checked against its sha256.

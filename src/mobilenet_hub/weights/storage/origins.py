@@ -7,15 +7,30 @@ variables, and so do Hugging Face's conversions, for the few checkpoints that ex
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from mobilenet_hub.catalog import ModuleInfo, modules
 from mobilenet_hub.weights.identify import sha1_of
 from mobilenet_hub.weights.storage.cache import TFHUB_CACHE_DIR_VARIABLE
+
+# Those inside this package, so that it works with no network: key to the sha256 of the file.
+# `scripts/vendor_weights.py` rebuilds them from public registry packages; what each file is, and
+# where it came from, is in its own metadata.
+BUNDLED: Mapping[str, str] = MappingProxyType(
+    {
+        "mobilenet_v1_025_224": "b3fca64722ffa95fa14f952c70ba115e4baef9107deffd8f8e7630d16269620d",
+        "mobilenet_v2_035_224": "829db07ccacfae826dcbc8a16d080e3ff93e8856dd4a6d85c5b1048e08e6a198",
+        "mobilenet_v2_100_224": "092d71dec13da859763f8f9e7f5436c74af916b3df8577e009d8be93dfa2924f",
+        "mobilenet_v2_140_224": "6f6b22cae9460cf73aac4102ab876095497c39ebacdcb687b51c142ca125eca4",
+    }
+)
+# Those whose file ends at the feature vector.
+WITHOUT_LOGITS = frozenset({"mobilenet_v2_035_224", "mobilenet_v2_100_224"})
 
 OFFLINE_VARIABLE = "MOBILENET_HUB_OFFLINE"
 MIRROR_VARIABLE = "MOBILENET_HUB_MIRROR"

@@ -60,7 +60,7 @@ class Pins:
         cache: whose lock file, and whose locks.
         key: of the checkpoint.
         project: path of the project's lock file; None if there is none.
-        project_pin, cache_pin: what they say; None if nothing.
+        project_pin: what that file says; None if nothing.
         repin: whether new weights are accepted and pinned in place of those.
     """
 
@@ -68,7 +68,6 @@ class Pins:
     key: str
     project: Path | None
     project_pin: Pin | None
-    cache_pin: Pin | None
     repin: bool
 
     @staticmethod
@@ -82,12 +81,11 @@ class Pins:
             repin: see above.
 
         Raises:
-            WeightsError: a lock file cannot be read.
+            WeightsError: the lock file cannot be read.
         """
         project = lock or project_file()
         project_pin = read_pins(project).get(key) if project else None
-        cache_pin = read_pins(cache.directory / FILE_NAME).get(key)
-        return Pins(cache, key, project, project_pin, cache_pin, repin)
+        return Pins(cache, key, project, project_pin, repin)
 
     def check_project(self, weights: Weights) -> None:
         """Compare weights with the project's pin.
@@ -97,14 +95,6 @@ class Pins:
         """
         if self.project and self.project_pin and not self.repin:
             _compare(weights, self.key, self.project_pin, self.project)
-
-    def accepts(self, weights: Weights) -> bool:
-        """Whether the project's pin lets these be used; they may be had elsewhere if not."""
-        try:
-            self.check_project(weights)
-        except PinError:
-            return False
-        return True
 
     def check(self, weights: Weights) -> None:
         """Compare what was downloaded with the pin that holds for it.
@@ -133,7 +123,8 @@ class Pins:
             return None
         if self.project and self.project_pin:
             return self.project_pin, self.project
-        return (self.cache_pin, self._cache_lock) if self.cache_pin else None
+        pin = self._cache_pin
+        return (pin, self._cache_lock) if pin else None
 
     def checked(self, entry: Record) -> Record:
         """An entry that is in the cache already: it must be what the project pins, or is pinned.
@@ -154,7 +145,7 @@ class Pins:
         What the project pins is from then on what the cache has seen.
         """
         pin = pin_of(weights, origin.address, sha256)
-        if self.cache_pin is None or self.repin or self.project_pin:
+        if self._cache_pin is None or self.repin or self.project_pin:
             self._write(self._cache_lock, pin)
         if self.project and (self.project_pin is None or self.repin):
             self._write(self.project, pin)
@@ -177,6 +168,10 @@ class Pins:
     def _write(self, lock: Path, pin: Pin) -> None:
         with self.cache.lock("lockfile"):
             add_pin(lock, self.key, pin)
+
+    @property
+    def _cache_pin(self) -> Pin | None:
+        return read_pins(self._cache_lock).get(self.key)
 
     @property
     def _cache_lock(self) -> Path:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from importlib.resources import files
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,10 @@ from mobilenet_hub.errors import (
     WeightsError,
 )
 from mobilenet_hub.weights import readers
-from mobilenet_hub.weights.bundled import BUNDLED, WITHOUT_LOGITS, bundled_path, load_bundled
 from mobilenet_hub.weights.identify import check_classes
 from mobilenet_hub.weights.storage import origins
 from mobilenet_hub.weights.storage.cache import Cache, Record, no_space
-from mobilenet_hub.weights.storage.origins import Origin
+from mobilenet_hub.weights.storage.origins import BUNDLED, WITHOUT_LOGITS, Origin
 from mobilenet_hub.weights.storage.pins import Pins, tensor_digests
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ show_download: Callable[[str], AbstractContextManager[OnBytes | None]] = _show_n
 def is_here(info: ModuleInfo) -> bool:
     """Whether the module's weights can be loaded without a network."""
     return (
-        _cached(info) is not None
-        or _is_bundled(info)
+        Cache().get(info.checkpoint_key, logits=info.task == "classification") is not None
+        or bundled_path(info) is not None
         or next(origins.local_origins(info), None) is not None
     )
 
@@ -66,6 +66,14 @@ def load_weights(info: ModuleInfo) -> Weights:
         CacheError: the cache cannot be read or written.
     """
     return _obtain(info)[0]
+
+
+def bundled_path(info: ModuleInfo) -> Path | None:
+    """The file inside this package with all that a module needs; None if there is none."""
+    key = info.checkpoint_key
+    if key not in BUNDLED or (info.task == "classification" and key in WITHOUT_LOGITS):
+        return None
+    return Path(str(files("mobilenet_hub").joinpath(f"data/weights/{key}.safetensors")))
 
 
 def local_path(handle: str | PathLike[str]) -> str:
@@ -142,14 +150,14 @@ def fetch(
     """
     key, cache = info.checkpoint_key, Cache()
     pins = Pins.find(cache, key, Path(lock) if lock else None, repin=repin)
-    complete = replace(info, task="classification")  # what is fetched serves both tasks
-    if not force and (entry := _cached(complete, cache)) is not None:
+    # What is fetched serves both tasks.
+    if not force and (entry := cache.get(key, logits=True)) is not None:
         return pins.checked(entry)
     if origins.offline():
         raise _missing(info, [])
     reasons: list[str] = []
     with cache.lock(key):
-        if not force and (entry := _cached(complete, cache)) is not None:
+        if not force and (entry := cache.get(key, logits=True)) is not None:
             return pins.checked(entry)  # another process was faster
         for origin in origins.remote_origins(info):
             try:
@@ -218,16 +226,19 @@ def _with_logits(weights: Weights, info: ModuleInfo, cache: Cache) -> Record | N
 
 def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
     """The weights of a module, and the file they are in."""
+    from mobilenet_hub.weights.canonical import load
+
     cache, key = Cache(), info.checkpoint_key
     pins = Pins.find(cache, key)
-    if (entry := _cached(info, cache)) is not None:
+    if (entry := cache.get(key, logits=info.task == "classification")) is not None:
         weights = cache.load(entry)
         pins.check_project(weights)
         return weights, cache.path(entry)
-    if _is_bundled(info):
-        weights = load_bundled(key)
-        if pins.accepts(weights):
-            return weights, bundled_path(key)
+    if (path := bundled_path(info)) is not None:
+        weights = load(path, sha256=BUNDLED[key])
+        with suppress(PinError):  # others may be had elsewhere
+            pins.check_project(weights)
+            return weights, path
     for origin in origins.local_origins(info):
         weights = readers.read(origin.address, handle=info.handle)
         check_classes(info, weights)
@@ -243,18 +254,6 @@ def _fetch_for(info: ModuleInfo) -> Record:
     if info.task == "classification" and not entry.has_logits:
         raise _missing(info, [f"{entry.metadata.get('source')}: it ends at the feature vector"])
     return entry
-
-
-def _cached(info: ModuleInfo, cache: Cache | None = None) -> Record | None:
-    entry = (cache or Cache()).get(info.checkpoint_key)
-    if entry is None or (info.task == "classification" and not entry.has_logits):
-        return None
-    return entry
-
-
-def _is_bundled(info: ModuleInfo) -> bool:
-    key = info.checkpoint_key
-    return key in BUNDLED and not (info.task == "classification" and key in WITHOUT_LOGITS)
 
 
 def _from_origin(

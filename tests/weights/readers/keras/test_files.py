@@ -26,12 +26,12 @@ from mobilenet_hub.weights.background import (
     lower_bounds,
     with_background,
 )
-from mobilenet_hub.weights.bundled import load_bundled
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.keras.files import read_keras
 from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
+from weights_support import load_bundled
 
 h5py = pytest.importorskip("h5py")
 
