@@ -96,7 +96,7 @@ class PreprocessingSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as they go into JSON."""
-        return {name: getattr(self, name) for name in _names(PreprocessingSettings)}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -159,12 +159,11 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that may change a result, flat, as it goes into JSON."""
-        compute = asdict(self.compute)
+        own = asdict(self)
+        preprocessing, compute = own.pop("preprocessing"), own.pop("compute")
         del compute["threads"]
-        own = {name: getattr(self, name) for name in _names(Settings)}
-        del own["preprocessing"], own["compute"]
-        compute["providers"] = list(self.compute.providers)
-        return {**self.preprocessing.to_dict(), **compute, **own}
+        compute["providers"] = list(compute["providers"])
+        return {**preprocessing, **compute, **own}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -180,9 +179,5 @@ class Settings:
         return cls(PreprocessingSettings.from_dict(values), Compute(**compute), **own)
 
 
-def _names(record: type[Any]) -> list[str]:
-    return [field.name for field in fields(record)]
-
-
 def _chosen(values: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
-    return {name: values[name] for name in _names(record) if name in values}
+    return {field.name: values[field.name] for field in fields(record) if field.name in values}

@@ -85,7 +85,7 @@ class _Run:
         records: Iterator[Classification | Failure],
         count: Callable[[], int | None],
     ) -> None:
-        from mobilenet_hub.pipeline.progress import Counts
+        from mobilenet_hub.pipeline.results import Counts
 
         self._records = records
         self._total = cache(count)  # pages share it

@@ -244,7 +244,7 @@ def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> byt
     try:
         with Path(path).open("rb") as file:
             head = file.read(12)
-            _format(head, name)  # raises
+            _recognised(head, name)  # raises
             data = head + file.read(limit + 1 - len(head))
     except OSError as error:
         raise ImageError(name, error.strerror or str(error)) from error
@@ -277,14 +277,10 @@ def worth_reading(head: bytes, limit: int) -> int:
 
 
 def _recognised(data: Data, path: str) -> tuple[Data, str]:
-    """The bytes, and the format that the first of them announce."""
+    """The bytes, and the format that the first of them announce; refuses what is none."""
     if isinstance(data, memoryview) and not (data.c_contiguous and data.itemsize == data.ndim == 1):
         data = data.tobytes()
-    return data, _format(bytes(data[:12]), path)
-
-
-def _format(head: bytes, path: str) -> str:
-    """The format of a file that begins like this; refuses what is none."""
+    head = bytes(data[:12])
     if not head:
         raise ImageError(path, "an empty file")
     kind = formats.recognise(head)
@@ -292,4 +288,4 @@ def _format(head: bytes, path: str) -> str:
         raise ImageError(
             path, f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image (it begins with {head!r})"
         )
-    return kind
+    return data, kind

@@ -10,6 +10,7 @@ import contextlib
 import re
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -153,9 +154,15 @@ def decode(
 def _decode_scaled(
     data: Data, header: Header, path: str, scale_num: int, fast_dct: bool, reuse_buffer: bool
 ) -> NDArray[np.uint8]:
-    buffer = _buffer(header, scale_num) if reuse_buffer else None
+    decode_jpeg = partial(
+        simplejpeg.decode_jpeg, data, colorspace="CMYK" if header.cmyk else "RGB", fastdct=fast_dct,
+        # It takes the smallest scale at which both minima are met.
+        min_height=-(-header.height * scale_num // 8),
+        min_width=-(-header.width * scale_num // 8),
+        buffer=_buffer(header, scale_num) if reuse_buffer else None,
+    )  # fmt: skip
     try:
-        pixels = _simplejpeg(data, header, scale_num, fast_dct, buffer, strict=True)
+        pixels: NDArray[np.uint8] = decode_jpeg(strict=True)
     except ValueError as error:
         reason = str(error)
         if not _HARMLESS.search(reason):
@@ -166,32 +173,10 @@ def _decode_scaled(
         if not _has_end(data, header.scan, path):
             raise ImageError(path, "truncated JPEG (no end marker)") from error
         try:
-            pixels = _simplejpeg(data, header, scale_num, fast_dct, buffer, strict=False)
+            pixels = decode_jpeg(strict=False)
         except ValueError as fatal:
             raise ImageError(path, f"damaged JPEG ({fatal})") from fatal
     return _cmyk_to_rgb(pixels, inverted=header.inverted) if header.cmyk else pixels
-
-
-def _simplejpeg(
-    data: Data,
-    header: Header,
-    scale_num: int,
-    fast_dct: bool,
-    buffer: NDArray[np.uint8] | None,
-    *,
-    strict: bool,
-) -> NDArray[np.uint8]:
-    # It takes the smallest scale at which both minima are met.
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data,
-        colorspace="CMYK" if header.cmyk else "RGB",
-        fastdct=fast_dct,
-        min_height=-(-header.height * scale_num // 8),
-        min_width=-(-header.width * scale_num // 8),
-        buffer=buffer,
-        strict=strict,
-    )
-    return pixels
 
 
 class _Thread(threading.local):

@@ -22,7 +22,8 @@ from mobilenet_hub.pipeline.dataset.parquet import Layout
 from mobilenet_hub.pipeline.dataset.writer import PART_ITEMS, DatasetWriter, Shard
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
 from mobilenet_hub.pipeline.processor import Processor, settings_for
-from mobilenet_hub.pipeline.progress import Counts, Progress
+from mobilenet_hub.pipeline.progress import Progress
+from mobilenet_hub.pipeline.results import Counts
 from mobilenet_hub.pipeline.selection import Selection
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.pipeline.sources.resolve import open_sources
@@ -135,7 +136,7 @@ def embed_to(
         dimensions=dimensions, content_hash=content_hash,
         perceptual_hash=perceptual_hash,
     )  # fmt: skip
-    single = single_file.is_single(path)
+    single = formats.is_single(path)
     _check_errors(None if errors is None else Path(errors), path, single=single)
     if single:
         single_file.check_output(path, settings, restart=restart)
@@ -219,10 +220,12 @@ def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:
 
 def _layout(module: InferenceModule, settings: Settings) -> Layout:
     """The columns of the rows, and all that determines what is in them."""
+    weights = module.current_weights()
     metadata = {
         "handle": module.info.handle,
-        "weights_sha256": fingerprint(module.weights),
+        "weights_sha256": fingerprint(weights),
         **settings.to_dict(),
         "library_version": __version__,
     }
-    return Layout(module.weights.network.num_features, settings, metadata, module.labels)
+    labels = module.labels if settings.labels else ()
+    return Layout(weights.network.num_features, settings, metadata, labels)

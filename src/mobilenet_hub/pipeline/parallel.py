@@ -54,7 +54,7 @@ def process_all(
     remote = bool(getattr(first, "remote", False))
     if threads is None:
         threads = REMOTE_THREADS if remote else available_threads()
-    size = _REMOTE_BATCH_ITEMS if remote else processor.batch_items()
+    size = _REMOTE_BATCH_ITEMS if remote else processor.batch_items
     batches = batched(chain((first,), stream), size)
     yield from ordered_map(processor, batches, threads=threads, weigh=carried_bytes)
 

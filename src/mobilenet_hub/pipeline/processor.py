@@ -20,14 +20,7 @@ from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
 from mobilenet_hub.pipeline.perceptual_hash import perceptual_hash
 from mobilenet_hub.pipeline.results import Outcome, Results
-from mobilenet_hub.pipeline.sessions import (
-    FEATURES,
-    LOGITS,
-    Worker,
-    buffer_images,
-    graph_spec,
-    workers_of,
-)
+from mobilenet_hub.pipeline.sessions import FEATURES, LOGITS, Worker, workers_of
 from mobilenet_hub.pipeline.sources.items import Item, Stamp
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.runtime.contracts import Outputs
@@ -53,14 +46,16 @@ def settings_for(
     info, own = module.info, module.preprocessing
     changes: dict[str, Any] = dict(preprocessing)
     size = changes.pop("size", None) or (own.height, own.width)
-    if info.fixed_size and size != (own.height, own.width):
+    if size != (own.height, own.width) and info.fixed_size:
         raise InputError(
             f"the input size of {info.handle} is fixed to {info.image_size}. "
             f"Received: {size[0]}x{size[1]}"
         )
     chosen = replace(own, height=size[0], width=size[1], **changes)
     settings = Settings(chosen, module.compute, **wanted)
-    if settings.labels and info.task != "classification":
+    if not settings.labels:
+        return settings
+    if info.task != "classification":
         raise InputError(
             "labels need a module that classifies, e.g. "
             f"{find('google/imagenet/mobilenet_v2_140_224/classification').handle}. "
@@ -81,6 +76,9 @@ class Processor:
         settings: what to compute; see `settings_for`.
         done: says whether an item with that id, stamp and content hash needs no more work.
         threads: how many images are decoded and computed at once; one a core by default.
+
+    Attributes:
+        batch_items: how many items a call is best given (any number works).
     """
 
     def __init__(
@@ -98,10 +96,7 @@ class Processor:
         self._max_bytes = max_bytes(settings.preprocessing.max_pixels)
         cores = available_threads()
         self._workers = workers_of(module, settings, min(threads or cores, cores))
-
-    def batch_items(self) -> int:
-        """How many items a call is best given (any number works)."""
-        return buffer_images(self._preprocessing, graph_spec(self._preprocessing).micro_batch)
+        self.batch_items = self._workers.buffer_images
 
     def __call__(self, items: Sequence[Item]) -> Results:
         """Read, decode and run some items.
@@ -109,16 +104,12 @@ class Processor:
         Returns:
             Their results, each item once and in order; items done before are only named.
         """
-        reading = ((item, self._read(item)) for item in items)
-        if any(getattr(item, "remote", False) for item in items):
-            # Waiting for a network must not keep a worker from others.
-            return self._compute(list(reading), len(items))
-        return self._compute(reading, len(items))
-
-    def _compute(self, reading: Iterable[tuple[Item, _Read | None]], count: int) -> Results:
         results = Results()
+        reading: Iterable[tuple[Item, _Read | None]] = ((item, self._read(item)) for item in items)
+        if any(getattr(item, "remote", False) for item in items):
+            reading = list(reading)  # waiting for a network must not keep a worker from others
         with self._workers.one() as worker:
-            outputs = worker.outputs(count)
+            outputs = worker.outputs(len(items))
             computed = filled = 0
             for item, read in reading:
                 if read is None:

@@ -7,40 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TextIO
 
-from mobilenet_hub.pipeline.results import Results
+from mobilenet_hub.pipeline.results import Counts
 
 ProgressKind = Literal["auto", "bar", "json", "none"]
 JSON_PERIOD_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the items so far.
-
-    Attributes:
-        done: items that have a row now.
-        failed: items that failed in this run.
-        skipped: items that were done before.
-    """
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    def add(self, results: Results) -> None:
-        """Count the results of some items."""
-        rows = len(results.rows)
-        self.done += rows
-        self.failed += len(results.outcomes) - rows
-        self.skipped += len(results.skipped)
-
-    @property
-    def items(self) -> int:
-        """All items seen."""
-        return self.done + self.failed + self.skipped
 
 
 class Progress(Protocol):

@@ -25,7 +25,7 @@ from mobilenet_hub.graph import build_graph
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.runtime import GraphSpec, Session
 from mobilenet_hub.runtime.contracts import Outputs
-from mobilenet_hub.settings import PreprocessingSettings, Settings
+from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights
 
 FEATURES, LOGITS = "features", "default"
@@ -39,14 +39,19 @@ _BUFFER_IMAGES = 64
 class Worker:
     """A session, and a buffer for pixels.
 
+    Args:
+        session: computes in the thread that calls it.
+        spec: of the session's input.
+        images: how many the buffer holds: whole micro-batches.
+
     Attributes:
         pixels: [images, height, width, 3]; holds whatever was put there last.
     """
 
-    def __init__(self, session: Session, preprocessing: PreprocessingSettings) -> None:
+    def __init__(self, session: Session, spec: GraphSpec, images: int) -> None:
         self._session = session
-        images = buffer_images(preprocessing, session.micro_batch)
-        self.pixels: NDArray[Any] = np.zeros((images, *preprocessing.shape), preprocessing.dtype)
+        shape = (images, spec.height, spec.width, 3)
+        self.pixels: NDArray[Any] = np.zeros(shape, spec.input_dtype)
 
     def outputs(self, images: int) -> Outputs:
         """Uninitialised arrays with room for the results of at least so many images."""
@@ -64,13 +69,6 @@ class Worker:
         )
 
 
-def buffer_images(preprocessing: PreprocessingSettings, micro_batch: int) -> int:
-    """How many images a worker's buffer holds: whole micro-batches."""
-    pixels = preprocessing.height * preprocessing.width
-    images = min(_BUFFER_IMAGES, _BUFFER_BYTES // (3 * pixels))
-    return max(micro_batch, images - images % micro_batch)
-
-
 def _whole(images: int, micro_batch: int) -> int:
     return -(-images // micro_batch) * micro_batch
 
@@ -79,12 +77,20 @@ class Workers:
     """A pool of workers; each is made when all others are taken, up to a limit.
 
     Args:
-        make: makes a worker.
+        make_session: compiles the network for one thread.
+        spec: of its input.
         limit: the greatest number of workers.
+
+    Attributes:
+        buffer_images: how many images the buffer of each holds.
     """
 
-    def __init__(self, make: Callable[[], Worker], limit: int) -> None:
-        self._make = make
+    def __init__(self, make_session: Callable[[], Session], spec: GraphSpec, limit: int) -> None:
+        self._make_session = make_session
+        self._spec = spec
+        micro_batch = spec.micro_batch
+        images = min(_BUFFER_IMAGES, _BUFFER_BYTES // (3 * spec.height * spec.width))
+        self.buffer_images = max(micro_batch, images - images % micro_batch)
         self._left = limit
         self._lock = threading.Lock()
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # the last used is in the cache
@@ -92,33 +98,25 @@ class Workers:
     @contextmanager
     def one(self) -> Iterator[Worker]:
         """A worker for this thread alone; waits for one where all are taken."""
-        worker = self._take()
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            with self._lock:
+                may_make = self._left > 0
+                self._left -= may_make
+            if may_make:
+                worker = Worker(self._make_session(), self._spec, self.buffer_images)
+            else:
+                worker = self._idle.get()
         try:
             yield worker
         finally:
             self._idle.put(worker)
 
-    def _take(self) -> Worker:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            with self._lock:
-                may_make = self._left > 0
-                self._left -= may_make
-            if not may_make:
-                return self._idle.get()
-        return self._make()
-
 
 # A module's workers are kept as long as it is, so that many small calls compile once.
 _pools: WeakKeyDictionary[InferenceModule, dict[Any, tuple[Weights, Workers]]] = WeakKeyDictionary()
 _pools_lock = threading.Lock()
-
-
-def graph_spec(preprocessing: PreprocessingSettings) -> GraphSpec:
-    """The input of the graph that takes the pixels of a preprocessing."""
-    dtype: Any = preprocessing.dtype.name
-    return GraphSpec(dtype, preprocessing.height, preprocessing.width)
 
 
 def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Workers:
@@ -133,15 +131,16 @@ def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Worke
         limit: the greatest number of workers.
     """
     preprocessing = settings.preprocessing
-    spec, features, logits = graph_spec(preprocessing), settings.features, settings.labels > 0
+    dtype: Any = preprocessing.dtype.name
+    spec = GraphSpec(dtype, preprocessing.height, preprocessing.width)
+    features, logits = settings.features, settings.labels > 0
     key = (spec, features, logits, limit)
-    weights = module.weights  # another object after training
+    weights = module.current_weights()  # another object after training
     with _pools_lock:
         pools = _pools.setdefault(module, {})
         if key not in pools or pools[key][0] is not weights:
             make_session = _session_maker(module, weights, spec, features=features, logits=logits)
-            workers = Workers(lambda: Worker(make_session(), preprocessing), limit)
-            pools[key] = weights, workers
+            pools[key] = weights, Workers(make_session, spec, limit)
         return pools[key][1]
 
 

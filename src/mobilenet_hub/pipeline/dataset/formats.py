@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mobilenet_hub.errors import DatasetError
+from mobilenet_hub.errors import DatasetError, InputError
 from mobilenet_hub.files import atomic_file
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER
 from mobilenet_hub.pipeline.dataset.parquet import (
@@ -35,11 +35,40 @@ Stamps = list[Stamp]  # of the files an output consists of
 SUFFIXES = (".parquet", ".npy", ".csv")
 _BATCH_ROWS = 1024
 
+# Who asks for one of these means a file, and must not be given a folder of that name.
+_OTHER_FORMATS = frozenset((
+    ".arrow", ".avro", ".bin", ".db", ".feather", ".gz", ".h5", ".hdf5", ".ipc", ".json",
+    ".jsonl", ".mat", ".npz", ".orc", ".pickle", ".pkl", ".pq", ".pt", ".pth", ".safetensors",
+    ".sqlite", ".tar", ".tfrecord", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".zarr",
+    ".zip", ".zst",
+))  # fmt: skip
+
 
 def format_of(path: Path) -> str | None:
     """The one of the `SUFFIXES` a path ends with, in capitals or not; None if with none."""
     suffix = path.suffix.lower()
     return suffix if suffix in SUFFIXES else None
+
+
+def is_single(path: Path) -> bool:
+    """Whether an output is one file, by its suffix; else it is a folder.
+
+    Raises:
+        InputError: it is named like a file of another format, or means standard output.
+    """
+    if str(path) == "-":
+        raise InputError(
+            "the output must be a file or a folder: an interrupted run goes on from what is there. "
+            "Received: '-', standard output"
+        )
+    if format_of(path) is not None:
+        return True
+    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
+        raise InputError(
+            f"the output must be a folder, or a file in {', '.join(SUFFIXES)} (a folder of "
+            f"that name is taken if it is there already). Received: {str(path)!r}"
+        )
+    return False
 
 
 def files_of(path: Path) -> list[Path]:
@@ -208,7 +237,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
 def parts_of(folder: Path) -> list[Path]:
     """The Parquet files of a dataset: of one of ours, its parts; else all in the folder."""
     if (folder / FOLDER).is_dir():
-        return [folder / f"{name}.parquet" for name in part_names(folder)]
+        return [name.file(folder) for name in part_names(folder)]
     return sorted(folder.glob("*.parquet"))
 
 

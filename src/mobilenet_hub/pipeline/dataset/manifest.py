@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.dataset.parquet import parquet_file, part_names, read_parts
-from mobilenet_hub.pipeline.dataset.part_name import PartName
+from mobilenet_hub.pipeline.dataset.parquet import PartName, parquet_file, read_parts
 from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -43,21 +42,6 @@ FORMAT = "mobilenet-hub-dataset/1"
 
 # What is noted but may differ from run to run.
 _NOT_COMPARED = ("library_version",)
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("size", pa.int64()),
-            pa.field("mtime_ns", pa.int64()),
-            pa.field("sha256", pa.string()),
-            pa.field("stage", pa.string()),
-            pa.field("reason", pa.string()),
-        ]
-    )
 
 
 def _key(identity: str, stamp: Stamp | None, sha256: str) -> bytes | None:
@@ -108,13 +92,9 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
 
-    def parts(self) -> list[PartName]:
-        """Names of the parts that count, in order."""
-        return part_names(self.folder)
-
     def outcomes(self, part: PartName, *, failed_only: bool = False) -> Iterator[Outcome]:
         """The lines of a part, in order."""
-        for batch in read_parts([self._path(part)]):
+        for batch in read_parts([part.file(self.folder)]):
             chosen = batch.filter(batch.column("stage").is_valid()) if failed_only else batch
             for line in chosen.to_pylist():
                 known = line["size"] is not None
@@ -140,20 +120,29 @@ class Manifest:
             [outcome.stage for outcome in outcomes],
             [outcome.reason or None for outcome in outcomes],
         ]
-        schema = _schema()
+        schema = pa.schema(
+            [
+                pa.field("id", pa.string(), nullable=False),
+                pa.field("size", pa.int64()),
+                pa.field("mtime_ns", pa.int64()),
+                pa.field("sha256", pa.string()),
+                pa.field("stage", pa.string()),
+                pa.field("reason", pa.string()),
+            ]
+        )
         arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
         self.folder.mkdir(exist_ok=True)
-        with parquet_file(self._path(part), schema) as append:
+        with parquet_file(part.file(self.folder), schema) as append:
             append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
     def remove(self, part: PartName) -> None:
         """Make a part count no longer."""
-        self._path(part).unlink(missing_ok=True)
+        part.file(self.folder).unlink(missing_ok=True)
 
     def counts(self, part: PartName) -> tuple[int, int]:
         """How many rows a part must have, and how many of its items failed."""
         rows = failures = 0
-        for batch in read_parts([self._path(part)], ["stage"]):
+        for batch in read_parts([part.file(self.folder)], ["stage"]):
             rows += batch.column(0).null_count
             failures += batch.num_rows - batch.column(0).null_count
         return rows, failures
@@ -210,9 +199,6 @@ class Manifest:
                 f"this dataset was made with other settings: {had}. Use those, choose another "
                 f"--output, or make it anew with --restart. Received: {has}"
             )
-
-    def _path(self, part: PartName) -> Path:
-        return self.folder / f"{part}.parquet"
 
 
 def superseded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import numpy as np
 
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import atomic_file
-from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -24,6 +24,39 @@ _T = TypeVar("_T")
 
 METADATA_KEY = b"mobilenet_hub"
 _GROUP_ROWS = 1024  # rows in memory before they are compressed and written
+_PART_NAME = re.compile(r"part-(?:(?P<shard>\d{5,})-of-(?P<shards>\d{5,})-)?(?P<number>\d{5,})")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class PartName:
+    """The name of a part, without `.parquet`; sorts by its numbers, however many digits they have.
+
+    Attributes:
+        shards: how many runs share the dataset; 1 where one writes it all.
+        shard: which of them writes this part.
+        number: of the part among those of its run.
+    """
+
+    shards: int
+    shard: int
+    number: int
+
+    @classmethod
+    def parse(cls, name: str) -> PartName | None:
+        """From `part-00002` or `part-00003-of-00016-00002`; None where it is none of ours."""
+        match = _PART_NAME.fullmatch(name)
+        if match is None:
+            return None
+        return cls(int(match["shards"] or 1), int(match["shard"] or 0), int(match["number"]))
+
+    def file(self, folder: Path) -> Path:
+        """The file of that name."""
+        return folder / f"{self}.parquet"
+
+    def __str__(self) -> str:
+        """The name; digits beyond five where there must be."""
+        shard = "" if self.shards == 1 else f"{self.shard:05d}-of-{self.shards:05d}-"
+        return f"part-{shard}{self.number:05d}"
 
 
 @dataclass(frozen=True, slots=True)

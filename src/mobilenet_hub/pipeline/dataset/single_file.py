@@ -24,21 +24,12 @@ from mobilenet_hub.pipeline.dataset.formats import Stamps
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.manifest import FOLDER
 from mobilenet_hub.pipeline.dataset.ownership import refuse_other_output
-from mobilenet_hub.pipeline.dataset.parquet import Layout
-from mobilenet_hub.pipeline.dataset.part_name import PartName
+from mobilenet_hub.pipeline.dataset.parquet import Layout, PartName
 from mobilenet_hub.pipeline.dataset.writer import DatasetWriter
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
 
 _NOTE = "packed.json"
-
-# Who asks for one of these means a file, and must not be given a folder of that name.
-_OTHER_FORMATS = frozenset((
-    ".arrow", ".avro", ".bin", ".db", ".feather", ".gz", ".h5", ".hdf5", ".ipc", ".json",
-    ".jsonl", ".mat", ".npz", ".orc", ".pickle", ".pkl", ".pq", ".pt", ".pth", ".safetensors",
-    ".sqlite", ".tar", ".tfrecord", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".zarr",
-    ".zip", ".zst",
-))  # fmt: skip
 
 
 class _Packed(NamedTuple):
@@ -46,27 +37,6 @@ class _Packed(NamedTuple):
 
     parts: frozenset[PartName] = frozenset()
     rows: int = 0
-
-
-def is_single(path: Path) -> bool:
-    """Whether an output is one file, by its suffix; else it is a folder.
-
-    Raises:
-        InputError: it is named like a file of another format, or means standard output.
-    """
-    if str(path) == "-":
-        raise InputError(
-            "the output must be a file or a folder: an interrupted run goes on from what is there. "
-            "Received: '-', standard output"
-        )
-    if formats.format_of(path) is not None:
-        return True
-    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
-        raise InputError(
-            f"the output must be a folder, or a file in {', '.join(formats.SUFFIXES)} (a folder of "
-            f"that name is taken if it is there already). Received: {str(path)!r}"
-        )
-    return False
 
 
 def work_folder(path: Path) -> Path:

@@ -33,13 +33,13 @@ from mobilenet_hub.pipeline.dataset.manifest import (
 )
 from mobilenet_hub.pipeline.dataset.parquet import (
     Layout,
+    PartName,
     parquet_file,
     part_names,
     read_parts,
     readable,
     row_count,
 )
-from mobilenet_hub.pipeline.dataset.part_name import PartName
 from mobilenet_hub.pipeline.results import Outcome, Results
 
 Shard = tuple[int, int]
@@ -60,6 +60,7 @@ class DatasetWriter:
 
     Attributes:
         done: which items need no work.
+        errors_path: where its failures are listed unless told otherwise.
         kept: how many rows stay though their items could not be had lately; set by `finish`.
         changed: whether this run wrote or removed anything of the dataset.
 
@@ -91,8 +92,9 @@ class DatasetWriter:
         self._find_moved = find_moved
         self._moved: frozenset[PartName] = frozenset()
         self._middle = "" if self._shards == 1 else f"-{self._shard:05d}-of-{self._shards:05d}"
+        self.errors_path = folder / f"_errors{self._middle}.jsonl"
         self._lock = f".run{self._middle}.lock"
-        self._begun = False  # whether the settings are noted
+        self._begun = False
         self._known = DigestSet()  # ids of all lines in the manifests
         self._unsure = DigestSet()  # ids of items that could not be had
         self._folders = DigestSet()  # ids with more behind a slash: what lies in one folder
@@ -102,14 +104,9 @@ class DatasetWriter:
         self._part: _OpenPart | None = None
         self._held = ExitStack()
 
-    @property
-    def errors_path(self) -> Path:
-        """Where its failures are listed unless told otherwise."""
-        return self.folder / f"_errors{self._middle}.jsonl"
-
     def parts(self) -> list[PartName]:
         """Names of this run's parts that count, in order."""
-        return [part for part in self.manifest.parts() if self._is_own(part)]
+        return [part for part in part_names(self.manifest.folder) if self._is_own(part)]
 
     def __enter__(self) -> DatasetWriter:
         """Take the lock, check the settings, see what is there."""
@@ -148,23 +145,25 @@ class DatasetWriter:
         while results.outcomes:
             if self._part is None:
                 name = PartName(self._shards, self._shard, self._next)
-                self._part = _OpenPart(name, self._part_path(name), self.layout)
+                self._part = _OpenPart(name, name.file(self.folder), self.layout)
             head, results = results.split(self._part_items - len(self._part.outcomes))
             self._part.add(head)
             if len(self._part.outcomes) >= self._part_items:
                 self.commit()
 
     def commit(self) -> None:
-        """Make the open part count, as short as it is.
+        """Make the open part count, as short as it is; the dataset is begun now, if it was not.
 
         Raises:
             OSError: it cannot be written; what was committed before stays.
         """
+        if not self._begun:  # the settings are noted before anything that was made with them
+            self.manifest.begin(self._settings)
+            self._begun = True
         part = self._part
         if part is None:
             return
-        self._begin()
-        part.close()
+        part.file.close()
         self.manifest.write(part.name, part.outcomes)
         self.changed = True
         self._next += 1
@@ -178,7 +177,6 @@ class DatasetWriter:
             OSError: something cannot be written.
         """
         self.commit()
-        self._begin()
         if self._repeated:
             self._drop_superseded()
         if self._repeated:  # there are rows beside failures
@@ -227,15 +225,13 @@ class DatasetWriter:
 
     def batches(self) -> Iterator[Any]:
         """All rows that are in the folder, as Arrow record batches."""
-        return read_parts([path for p in self.parts() if (path := self._part_path(p)).exists()])
+        files = (part.file(self.folder) for part in self.parts())
+        return read_parts([file for file in files if file.exists()])
 
     def remove_rows(self, parts: Iterable[PartName]) -> None:
         """Remove the rows of parts, which are elsewhere now."""
         for part in parts:
-            self._part_path(part).unlink(missing_ok=True)
-
-    def _part_path(self, part: PartName) -> Path:
-        return self.folder / f"{part}.parquet"
+            part.file(self.folder).unlink(missing_ok=True)
 
     def _is_own(self, part: PartName) -> bool:
         return (part.shard, part.shards) == (self._shard, self._shards)
@@ -253,12 +249,6 @@ class DatasetWriter:
                 f"another. Received: {str(self.folder)!r}"
             )
 
-    def _begin(self) -> None:
-        """Note the settings, before anything that was made with them."""
-        if not self._begun:
-            self.manifest.begin(self._settings)
-            self._begun = True
-
     def _leave_nothing_empty(self) -> None:
         """Leave no folder in which nothing was begun: another run may have other settings."""
         if (self.manifest.folder / SETTINGS).exists():
@@ -273,14 +263,14 @@ class DatasetWriter:
         for folder in (self.manifest.folder, self.folder):
             for part in part_names(folder):
                 if self._is_own(part) or part.shards != self._shards:
-                    (folder / f"{part}.parquet").unlink(missing_ok=True)
+                    part.file(folder).unlink(missing_ok=True)
         if not self._has_other_shards():
             (self.manifest.folder / SETTINGS).unlink(missing_ok=True)
 
     def _has_other_shards(self) -> bool:
         """Whether there are shards beside this one, which its settings must be those of."""
-        found = (part for part in self.manifest.parts() if not self._is_own(part))
-        return any(part.shards == self._shards for part in found)
+        found = part_names(self.manifest.folder)
+        return any(part.shards == self._shards and not self._is_own(part) for part in found)
 
     def _clean(self) -> None:
         """Remove what a killed run left: beginnings of files, and parts that do not count."""
@@ -308,7 +298,7 @@ class DatasetWriter:
             self.manifest.remove(part)
             self.changed = True
             return
-        rows, path = counts[0], self._part_path(part)
+        rows, path = counts[0], part.file(self.folder)
         if part in self._moved or readable(lambda: row_count(path)) == rows or rows == 0:
             return
         lines = [*self.manifest.outcomes(part)]
@@ -356,7 +346,7 @@ class DatasetWriter:
 
     def _rewrite(self, part: PartName, keep: Any) -> None:
         """Keep some rows of a part."""
-        path, start = self._part_path(part), 0
+        path, start = part.file(self.folder), 0
         if not path.exists() or all(keep.to_pylist()):
             return
         with parquet_file(path, self.layout.schema()) as append:
@@ -366,7 +356,13 @@ class DatasetWriter:
 
 
 class _OpenPart:
-    """The part that is being written; its file is begun with its first row."""
+    """The part that is being written; its file is begun with its first row.
+
+    Attributes:
+        name: of the part.
+        outcomes: of the items in it so far.
+        file: is in its place when it is closed.
+    """
 
     def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
         self.name = name
@@ -374,7 +370,7 @@ class _OpenPart:
         self._path = path
         self._layout = layout
         self._append: Callable[[Any], None] | None = None
-        self._file = ExitStack()
+        self.file = ExitStack()
 
     def add(self, results: Results) -> None:
         """Append results."""
@@ -383,14 +379,10 @@ class _OpenPart:
             return
         if self._append is None:
             file = parquet_file(self._path, self._layout.schema())
-            self._append = self._file.enter_context(file)
+            self._append = self.file.enter_context(file)
         self._append(self._layout.batch(results))
-
-    def close(self) -> None:
-        """Finish the file: it is in its place now."""
-        self._file.close()
 
     def drop(self) -> None:
         """Give up the file."""
         given_up = GeneratorExit()
-        self._file.__exit__(GeneratorExit, given_up, None)
+        self.file.__exit__(GeneratorExit, given_up, None)

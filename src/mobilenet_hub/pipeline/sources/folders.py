@@ -14,13 +14,8 @@ from mobilenet_hub.pipeline.sources.source import Source, SourceOptions, is_want
 def open_folder(folder: str, options: SourceOptions) -> Source:
     """The images of a folder and all below it, by the bytes of their names."""
     passed_over: Counter[str] = Counter()
-
-    def items() -> Iterator[Item]:
-        passed_over.clear()
-        return _walk(folder, options, passed_over)
-
     return Source(
-        items,
+        lambda: _walk(folder, options, passed_over),
         lambda: sum(1 for _ in _walk(folder, options, Counter())),
         distinct=True,
         passed_over=passed_over,
@@ -34,9 +29,10 @@ def glob_paths(pattern: str) -> list[str]:
 
 
 def _walk(root: str, options: SourceOptions, passed_over: Counter[str]) -> Iterator[Item]:
+    passed_over.clear()
     seen: set[tuple[int, int]] = set()  # device and inode of the folders entered through links
     open_folders = [iter((f"{root}/",))]  # names still to come, of the folder and those above it
-    prefixes = [""]
+    prefixes = [""]  # put before these names
     while open_folders:
         name = next(open_folders[-1], None)
         if name is None:
@@ -53,7 +49,7 @@ def _walk(root: str, options: SourceOptions, passed_over: Counter[str]) -> Itera
             except OSError as error:
                 yield BrokenItem(path_id(folder), folder, "list", error.strerror or str(error))
             else:
-                prefixes.append(_prefix(folder))
+                prefixes.append("" if folder == "." else os.path.join(folder, ""))  # noqa: PTH118
 
 
 def _entered(folder: str, seen: set[tuple[int, int]]) -> bool:
@@ -80,10 +76,3 @@ def _names(folder: str, options: SourceOptions, passed_over: Counter[str]) -> li
         ]
     names.sort(key=os.fsencode)
     return names
-
-
-def _prefix(folder: str) -> str:
-    """What to put before the names in a folder."""
-    if folder == ".":
-        return ""
-    return folder if folder.endswith(os.sep) else folder + os.sep

@@ -21,6 +21,7 @@ from mobilenet_hub.images import worth_reading
 
 _SMALL = 4 << 20  # bytes that are read without a look at the first of them
 _HEAD = 1 << 20  # holds the size of nearly every picture
+_LATEST = 1 << 63  # nanoseconds after 1970
 
 
 class Stamp(NamedTuple):
@@ -39,16 +40,13 @@ class Stamp(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
         """Of a file."""
-        return cls(status.st_size, _fitting(status.st_mtime_ns))
+        known = abs(status.st_mtime_ns) < _LATEST
+        return cls(status.st_size, status.st_mtime_ns if known else 0)
 
 
 def nanoseconds(seconds: float) -> int:
     """A time in seconds since 1970, whatever somebody wrote there, as a stamp keeps it."""
-    return _fitting(int(seconds * 1e9)) if abs(seconds) < 1e12 else 0
-
-
-def _fitting(mtime_ns: int) -> int:
-    return mtime_ns if -(1 << 63) <= mtime_ns < 1 << 63 else 0
+    return int(seconds * 1e9) if abs(seconds) < _LATEST / 1e9 else 0
 
 
 class Item(Protocol):

@@ -178,10 +178,11 @@ def _open_word(word: str, options: SourceOptions) -> Source:
         return readers.open_stream(cast(io.BufferedReader, sys.stdin.buffer), "stdin", options)
     if "://" in word:
         return remote.open_url(word, options)
+    # `./photos//` is `photos`; `..` stays, it may mean something after a symbolic link.
     if os.path.isdir(word):  # noqa: PTH112 - this runs for each of a million listed paths
-        return folders.open_folder(_tidy(word), options)
+        return folders.open_folder(str(Path(word)), options)
     if os.path.lexists(word):
-        return _open_file(_tidy(word), options)
+        return _open_file(str(Path(word)), options)
     if glob.has_magic(word):
         return _open_glob(word, options)
     raise SourceError(f"no such file or folder, and not a glob. Received: {word!r}")
@@ -206,8 +207,3 @@ def _open_glob(pattern: str, options: SourceOptions) -> Source:
         options,
         lambda: _count_each(folders.glob_paths(pattern), options),
     )
-
-
-def _tidy(path: str) -> str:
-    """`./photos//` is `photos`; `..` stays, it may mean something after a symbolic link."""
-    return str(Path(path))
