@@ -284,7 +284,7 @@ By = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
-        "--threshold", "-t", min=0.0, max=1.0, help="Least similarity.",
+        "--threshold", "-t", min=0.0, max=1.0, help="Least similarity of two copies.",
         show_default="0.75 by hash, 0.95 by embedding",
     ),
 ]  # fmt: skip
