@@ -84,11 +84,11 @@ def begin(path: Path, layout: Layout, *, restart: bool) -> frozenset[PartName]:
     Raises:
         InputError: somebody else's file lies there.
     """
-    if not restart and not _packed(path).parts:
+    parts = frozenset() if restart else packed_parts(path)
+    if not restart and not parts:
         refuse_other_output(path, layout.schema())
     files = (*formats.files_of(path), formats.errors_path(path))
     remove_leftovers(path.parent, {file.name for file in files}.__contains__)
-    parts = frozenset() if restart else packed_parts(path)
     if not parts:  # names of parts may be given anew now
         _note_path(path).unlink(missing_ok=True)
     return parts if _is_read_back(path) else frozenset()
