@@ -133,7 +133,7 @@ class Signatures:
         self.task(signature)
         size = self.info.image_size if self.info.fixed_size else None
         infos = {"images": TensorInfo(np.dtype(np.float32), Shape((None, size, size, 3)))}
-        if _has_momentum(signature):
+        if (signature or "").endswith(_BN_HPARAMS):
             infos["batch_norm_momentum"] = TensorInfo(np.dtype(np.float32), Shape())
         return infos
 
@@ -162,7 +162,7 @@ class Signatures:
             InputError: a momentum outside [0,1].
         """
         if inputs is not None and not isinstance(inputs, Mapping):
-            if _has_momentum(signature):
+            if (signature or "").endswith(_BN_HPARAMS):
                 raise InputTypeError(
                     f"Signature expects multiple inputs. Use a dict. {signature} takes "
                     "dict(images=..., batch_norm_momentum=...). "
@@ -364,7 +364,3 @@ def checked_tags(tags: Collection[str] | None, *more: str) -> frozenset[str]:
             f"Received: {names}"
         )
     return wanted
-
-
-def _has_momentum(signature: str | None) -> bool:
-    return signature is not None and signature.endswith(_BN_HPARAMS)

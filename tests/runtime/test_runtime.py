@@ -10,7 +10,7 @@ import pytest
 from mobilenet_hub.errors import EngineError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.networks import network
-from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
+from mobilenet_hub.runtime import Runner, make_engine, micro_batch_of
 from mobilenet_hub.weights.random_weights import random_weights
 
 ENGINES = ["openvino", "onnxruntime"]
@@ -94,7 +94,7 @@ def test_compiled_forms_are_bounded(build):
 
 @pytest.mark.parametrize(("size", "images"), [(224, 1), (160, 2), (128, 4), (96, 8), (1000, 1)])
 def test_micro_batches_fit_the_cache(size, images):
-    assert GraphSpec("uint8", size, size).micro_batch == images
+    assert micro_batch_of(size, size) == images
 
 
 def test_bf16_is_close_to_float32(build):

@@ -41,7 +41,7 @@ def cache_of_its_own(tmp_path, monkeypatch):
 def counts(monkeypatch):
     """How often values were checked for NaN, and modules identified."""
     seen: Counter[str] = Counter()
-    for place, name in ((canonical, "_check"), (identify, "possible_modules")):
+    for place, name in ((canonical, "_check_values"), (identify, "possible_modules")):
         original = getattr(place, name)
 
         def counted(*args, _name=name, _original=original, **kwargs):
@@ -134,7 +134,7 @@ def test_a_load_checks_and_identifies_its_weights_once(tmp_path, counts):
     for what, load in loads.items():
         counts.clear()
         load()
-        seen[what] = (counts["_check"], counts["possible_modules"])
+        seen[what] = (counts["_check_values"], counts["possible_modules"])
     assert seen == {
         "a file": (1, 1),
         "a file of another format": (1, 1),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.runtime import GraphSpec, Session
+from mobilenet_hub.runtime import GraphSpec, Session, micro_batch_of
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights
@@ -88,7 +88,7 @@ class Workers:
     def __init__(self, make_session: Callable[[], Session], spec: GraphSpec, limit: int) -> None:
         self._make_session = make_session
         self._spec = spec
-        micro_batch = spec.micro_batch
+        micro_batch = micro_batch_of(spec.height, spec.width)
         images = min(_BUFFER_IMAGES, _BUFFER_BYTES // (3 * spec.height * spec.width))
         self.buffer_images = max(micro_batch, images - images % micro_batch)
         self._left = limit
@@ -158,4 +158,4 @@ def _session_maker(
         model.graph.output.append(helper.make_tensor_value_info(FEATURES, 1, ["batch", channels]))
     graph = bytes(model.SerializeToString())
     engine = module.engine_for_one_thread()
-    return lambda: engine.compile(graph, spec, micro_batch=spec.micro_batch)
+    return lambda: engine.compile(graph, spec, micro_batch=micro_batch_of(*size))

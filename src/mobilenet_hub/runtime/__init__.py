@@ -41,8 +41,13 @@ __all__ = [
     "Session",
     "available_threads",
     "make_engine",
+    "micro_batch_of",
 ]
 
+# Activations of a micro-batch should fit a core's cache: measured on AVX-512 cores with 1 MB of L2,
+# one image of 224×224 at a time is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
+_MICRO_BATCH_PIXELS = 8 * 96 * 96
+_MAX_MICRO_BATCH = 8
 _COMPILED_FORMS = 8  # per Runner; variable-size networks may be called with many sizes
 
 
@@ -86,6 +91,11 @@ def make_engine(
             raise EngineError(f"providers must be a list of names. Received: {providers!r}")
         return ONNXRuntimeEngine(tuple(providers), threads)
     raise EngineError(f"engine must be one of {get_args(EngineName)}. Received: {name!r}")
+
+
+def micro_batch_of(height: int, width: int) -> int:
+    """How many images of a size are computed at a time where there are many."""
+    return max(1, min(_MAX_MICRO_BATCH, _MICRO_BATCH_PIXELS // (height * width)))
 
 
 class Runner:
@@ -144,8 +154,8 @@ class Runner:
         return outputs
 
     def session(self, spec: GraphSpec, *, throughput: bool) -> Session:
-        """The compiled form for micro-batches of `spec.micro_batch` images, or for single ones."""
-        size = spec.micro_batch if throughput else None
+        """The compiled form for micro-batches (see `micro_batch_of`), or for single images."""
+        size = micro_batch_of(spec.height, spec.width) if throughput else None
         with self._lock:  # compiling under the lock: callers of the same form wait, not compile too
             session = self._sessions.get((spec, size))
             if session is None:

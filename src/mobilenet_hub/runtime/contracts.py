@@ -15,11 +15,6 @@ Outputs = dict[str, NDArray[np.float32]]
 # them and the index of the first, and raises where they cannot be meant.
 Check = Callable[[Images, int], None]
 
-# Activations of a micro-batch should fit a core's cache: measured on AVX-512 cores with 1 MB of L2,
-# one image of 224×224 at a time is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
-_MICRO_BATCH_PIXELS = 8 * 96 * 96
-_MAX_MICRO_BATCH = 8
-
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
@@ -29,11 +24,6 @@ class GraphSpec:
     height: int
     width: int
     endpoints: tuple[str, ...] = ()
-
-    @property
-    def micro_batch(self) -> int:
-        """How many images are computed at a time where there are many."""
-        return max(1, min(_MAX_MICRO_BATCH, _MICRO_BATCH_PIXELS // (self.height * self.width)))
 
 
 class Session(Protocol):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import TensorMismatchError, WeightsError
 from mobilenet_hub.files import write_atomically
 from mobilenet_hub.labels import class_names, imagenet_labels
-from mobilenet_hub.networks import NUM_CLASSES, Family, Network, network
+from mobilenet_hub.networks import NUM_CLASSES, Network, network
 from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
 FORMAT = "mobilenet-hub/1"
@@ -181,7 +181,10 @@ def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights"
     candidates = dict.fromkeys((r.family, r.depth_multiplier) for r in modules().values())
     best: tuple[int, Network] | None = None
     for family, multiplier in candidates:
-        net = network(family, multiplier, _num_classes(tensors, family))
+        net = network(family, multiplier)
+        biases = tensors.get(f"{net.logits.scope}/biases", np.empty(0))
+        if biases.ndim == 1 and 0 < len(biases) != NUM_CLASSES:
+            net = network(family, multiplier, len(biases))
         wanted = net.variables(logits=f"{net.logits.scope}/weights" in tensors)
         wrong = sum(1 for n, s in wanted.items() if n not in tensors or tensors[n].shape != s)
         wrong += sum(1 for n in tensors if n not in wanted)
@@ -192,12 +195,6 @@ def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights"
     assert best is not None
     _check_names(tensors, best[1], where)
     raise AssertionError("unreachable: the nearest network differs")
-
-
-def _num_classes(tensors: Mapping[str, NDArray[Any]], family: Family) -> int:
-    scope = "MobilenetV1" if family == "mobilenet_v1" else "MobilenetV2"
-    biases = tensors.get(f"{scope}/Logits/Conv2d_1c_1x1/biases")
-    return len(biases) if biases is not None and biases.ndim == 1 and len(biases) else NUM_CLASSES
 
 
 def _check_names(
