@@ -157,7 +157,9 @@ class Convolution(_NetworkLayer):
         """Create the variables; the network says their shapes."""
         with self._slim_scope():
             self.kernel = self._kernel(regularized=self.layer.kind != "depthwise")
-            self.batch_norm.build(self._with_channels((None, None, None)))
+            shape: list[int | None] = [None] * 4
+            shape[self._axis] = self.layer.out_channels
+            self.batch_norm.build(tuple(shape))
         self._freeze_variables()
 
     def call(
@@ -195,17 +197,9 @@ class Convolution(_NetworkLayer):
         self, inputs: Any, residual: Any = None, **kwargs: Any
     ) -> keras.KerasTensor:
         """Shape and dtype of the output, without computing."""
-        batch, *rest = inputs.shape
-        spatial = rest[:2] if self.data_format == "channels_last" else rest[1:]
-        rows, columns = (s if s is None else -(-s // self.layer.stride) for s in spatial)
-        return keras.KerasTensor(self._with_channels((batch, rows, columns)), self.compute_dtype)
-
-    def _with_channels(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        batch, rows, columns = shape
-        channels = self.layer.out_channels
-        if self.data_format == "channels_last":
-            return (batch, rows, columns, channels)
-        return (batch, channels, rows, columns)
+        sizes = [s if s is None else -(-s // self.layer.stride) for s in inputs.shape]
+        sizes[0], sizes[self._axis] = inputs.shape[0], self.layer.out_channels
+        return keras.KerasTensor(sizes, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""

@@ -172,15 +172,12 @@ class NetworkLayer(keras.layers.Layer):
         Raises:
             WeightsError: values that are not finite: the training went wrong.
         """
-        if self._last is None or self._differs_from(self._last):
+        if self._last is None or any(
+            not np.array_equal(as_float32(variable), self._last.tensors[name])
+            for name, variable in variables_by_name(self).items()
+        ):
             self._last = to_weights(self, metadata=self.metadata, network=self.network)
         return self._last
-
-    def _differs_from(self, weights: Weights) -> bool:
-        return any(
-            not np.array_equal(as_float32(variable), weights.tensors[name])
-            for name, variable in variables_by_name(self).items()
-        )
 
 
 class InTraining:
