@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from places import EXAMPLES, SHARED
 
 # No test reaches beyond this machine, nor looks at what its user has cached or pinned.
 os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # where a test imports ONNX Runtime itself
 os.environ["MOBILENET_HUB_CACHE_DIR"] = tempfile.mkdtemp(prefix="mobilenet-hub-tests-")
 for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK"):

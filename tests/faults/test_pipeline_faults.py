@@ -26,7 +26,7 @@ from PIL import Image
 import mobilenet_hub as hub
 from commands import FORKSERVER, command, environment, mobilenet_hub_command
 from mobilenet_hub import files
-from mobilenet_hub.images import Preprocessing
+from mobilenet_hub.images import Preprocessing, preprocess
 from mobilenet_hub.pipeline import embed
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources.resolve import open_sources
@@ -214,18 +214,17 @@ def test_files_that_vanish_or_appear_during_the_run_cost_nobody_a_row(folder, mo
 
 def test_a_worker_that_dies_ends_the_run_and_the_next_one_finishes_it(folder, module, monkeypatch):
     write_pictures(folder / "photos", 60)
-    decode = Preprocessing.__call__
     calls = []
 
-    def dying(self, data, **options):
+    def dying(*arguments):
         calls.append(1)
         if len(calls) == 35:
             raise SystemExit("killed")
-        return decode(self, data, **options)
+        preprocess(*arguments)
 
     source, settings = "photos", {"size": SIZE}
     with monkeypatch.context() as patch:
-        patch.setattr(Preprocessing, "__call__", dying)
+        patch.setattr("mobilenet_hub.pipeline.processor.preprocess", dying)
         with pytest.raises(SystemExit):
             embed_to(source, "out", module, **settings, part_items=8)
     embed_to(source, "out", module, **settings, part_items=8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from commands import python
+from commands import environment, measured
 from dataset_support import FILES, assert_rows, errors, expected, read, write
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.pipeline import processor
@@ -153,13 +155,15 @@ def test_memory_does_not_grow_with_the_number_of_images(folder):
 
 
 def peak_of_embedding(folder, count):
-    """Kilobytes that a process of its own has at most when it embeds so many files."""
+    """Bytes of memory that a process of its own has at most when it embeds so many files."""
     code = (
-        "import resource, mobilenet_hub as hub\n"
+        "import mobilenet_hub as hub\n"
         f"hub.embed_to('{count}', 'out{count}', {SMALL!r}, size={SIZE}, part_items=1000,"
-        " restart=True)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        " restart=True)"
     )
-    peak = int(python(code))
+    peak = folder / "peak"
+    subprocess.run(
+        measured(peak, [sys.executable, "-c", code]), check=True, env=environment(), timeout=600
+    )
     assert len(read(folder / f"out{count}")) == count
-    return peak
+    return int(peak.read_text())

@@ -61,3 +61,19 @@ def on_a_terminal(*arguments: object, **variables: str) -> str:
     os.close(ours)
     started.wait()
     return printed.decode("utf-8", "replace")
+
+
+# A child's peak counts its parent's as it was at the fork: this parent is small.
+_MEASURE = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+with open(sys.argv[1], "w") as file:
+    print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), file=file)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def measured(peak_file: Path, arguments: list[str]) -> list[str]:
+    """A command whose greatest memory, in bytes, is written into a file when it ends."""
+    return [sys.executable, "-c", _MEASURE, str(peak_file), *arguments]
