@@ -18,7 +18,7 @@ FLOORS = [
     {"tensorflow_hub"},
     {"module"},
     {"pipeline"},
-    {"search", "ray", "conversion"},
+    {"search", "ray", "conversion", "evaluate"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
