@@ -19,6 +19,7 @@ FLOORS = [
     {"module"},
     {"pipeline"},
     {"search", "ray", "conversion", "evaluate"},
+    {"retraining"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
