@@ -239,9 +239,7 @@ def onnx_session(handle: str, multiplier: float, size: int) -> Any:
     from mobilenet_hub.graph import build_graph
 
     model = build_graph(load(handle, multiplier).weights, "feature_vector", size=(size, size))
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model.to_bytes(), providers=["CPUExecutionProvider"])
 
 
 def read_with_pillow(path: Path, size: int) -> np.ndarray[Any, Any]:

@@ -105,7 +105,7 @@ def report(handle: str, batch: int, rates: dict[str, float]) -> None:
 def raw_openvino(weights: Any, images: Features) -> dict[str, Contestant]:
     """OpenVINO driven by hand with asynchronous requests that read and write in place."""
     size = images.shape[1]
-    model = build_graph(weights, "feature_vector", size=(size, size)).SerializeToString()
+    model = build_graph(weights, "feature_vector", size=(size, size)).to_bytes()
     threads = available_threads()
     settings = [("static", 0, len(images)), ("dynamic", threads, 4)]
     settings += [("static", threads, tile) for tile in (1, 2, 4, 8, 16)]
@@ -151,7 +151,7 @@ def onnx_runtime(weights: Any, images: Features) -> Contestant:
     import onnxruntime
 
     size = images.shape[1]
-    model = build_graph(weights, "feature_vector", size=(size, size)).SerializeToString()
+    model = build_graph(weights, "feature_vector", size=(size, size)).to_bytes()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return lambda: session.run(["default"], {"images": images})[0]
 

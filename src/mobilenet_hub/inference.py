@@ -199,11 +199,10 @@ def in_inference(module: Spec) -> InferenceModule:
 
 
 def _onnx_model(weights: Weights, task: Task, spec: GraphSpec) -> bytes:
-    model = build_graph(
+    return build_graph(
         weights,
         task,
         endpoints=spec.endpoints,
         input_dtype=spec.input_dtype,
         size=(spec.height, spec.width),
-    )
-    return bytes(model.SerializeToString())
+    ).to_bytes()

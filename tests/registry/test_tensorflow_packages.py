@@ -80,7 +80,7 @@ def right_answers(tensors, photos):
         return build_graph(
             weights, "classification", endpoints=spec.endpoints, input_dtype=spec.input_dtype,
             size=(spec.height, spec.width),
-        ).SerializeToString()  # fmt: skip
+        ).to_bytes()  # fmt: skip
 
     images, labels = photos
     logits = Runner(build, make_engine("openvino"))(images)["default"]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import ImageError, ItemError, WeightsError
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.images import MAX_PIXELS, Preprocessing
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.networks import Layer
@@ -25,9 +25,6 @@ from mobilenet_hub.pipeline.sources.source import SourceLike
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.unfold import folded_layers, unfold
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 MIN_PHOTOS = 10
 _BATCH = 16
@@ -158,26 +155,24 @@ def _output_names(scopes: Sequence[str]) -> tuple[str, ...]:
 
 def _statistics_graph(weights: Weights, layers: Sequence[Layer], spec: GraphSpec) -> bytes:
     """The network's graph with each image's mean and variance of the given layers as outputs."""
-    model: ModelProto = build_graph(
+    graph = build_graph(
         weights,
         "feature_vector",
         input_dtype=spec.input_dtype,
         size=(spec.height, spec.width),
     )
     for layer in layers:
-        _add_statistics(model, layer)
-    return bytes(model.SerializeToString())
+        _add_statistics(graph, layer)
+    return graph.to_bytes()
 
 
-def _add_statistics(model: ModelProto, layer: Layer) -> None:
-    from onnx import helper
-
-    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        model.graph.node.append(helper.make_node(kind, inputs, [output], output, **attributes))
+def _add_statistics(graph: Graph, layer: Layer) -> None:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Attribute) -> str:
+        graph.nodes.append(Node(kind, inputs, output, attributes))
         return output
 
     scope = layer.scope
-    value = f"{scope}/conv"  # see graph.py: the convolution with its bias, nothing after it
+    value = f"{scope}/conv"  # see `graph`: the convolution with its bias, nothing after it
     over_pixels = {"axes": [2, 3]}
     mean = node("ReduceMean", [value], f"{scope}/mean4", keepdims=1, **over_pixels)
     centred = node("Sub", [value, mean], f"{scope}/centred")
@@ -187,5 +182,4 @@ def _add_statistics(model: ModelProto, layer: Layer) -> None:
         node("ReduceMean", [square], f"{scope}/variance", keepdims=0, **over_pixels),
     )
     for name in outputs:
-        info = helper.make_tensor_value_info(name, 1, ["batch", layer.out_channels])
-        model.graph.output.append(info)
+        graph.outputs.append(Port(name, ("batch", layer.out_channels)))

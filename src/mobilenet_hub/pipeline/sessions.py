@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.onnx_format import Port
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.runtime import GraphSpec, Session, micro_batch_of
 from mobilenet_hub.runtime.contracts import Outputs
@@ -148,14 +149,11 @@ def _session_maker(
     module: InferenceModule, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
 ) -> Callable[[], Session]:
     """Compiles for one thread; the graph is built once."""
-    from onnx import helper
-
     task: Task = "classification" if logits else "feature_vector"
     size = (spec.height, spec.width)
-    model = build_graph(weights, task, input_dtype=spec.input_dtype, size=size)
+    graph = build_graph(weights, task, input_dtype=spec.input_dtype, size=size)
     if features and logits:  # inside of the graph they are there already
-        channels = weights.network.num_features
-        model.graph.output.append(helper.make_tensor_value_info(FEATURES, 1, ["batch", channels]))
-    graph = bytes(model.SerializeToString())
+        graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
+    model = graph.to_bytes()
     engine = module.engine_for_one_thread()
-    return lambda: engine.compile(graph, spec, micro_batch=micro_batch_of(*size))
+    return lambda: engine.compile(model, spec, micro_batch=micro_batch_of(*size))

@@ -64,7 +64,7 @@ def test_what_torch_writes_today_is_refused_with_advice(tmp_path, kind, name):
 def test_an_onnx_model_is_refused_by_name(tmp_path, name):
     from mobilenet_hub.graph import build_graph
 
-    (tmp_path / name).write_bytes(build_graph(WEIGHTS, "classification").SerializeToString())
+    (tmp_path / name).write_bytes(build_graph(WEIGHTS, "classification").to_bytes())
     with pytest.raises(WeightsError, match="is an ONNX model") as caught:
         read(tmp_path / name)
     assert "checkpoint" in str(caught.value)

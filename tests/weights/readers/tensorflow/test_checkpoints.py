@@ -76,7 +76,7 @@ def test_a_reference_network_computes_what_the_original_computed(shared, name):
         return build_graph(
             weights, "classification", endpoints=spec.endpoints, input_dtype=spec.input_dtype,
             size=(spec.height, spec.width),
-        ).SerializeToString()  # fmt: skip
+        ).to_bytes()  # fmt: skip
 
     run = Runner(build, make_engine("onnxruntime"))
     arrays = np.load(folder / "io.npz")

@@ -30,7 +30,9 @@ def weights():
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("size", [(64, 64), None])
 def test_the_model_passes_onnxs_checker(weights, task, dtype, size):
-    model = build_graph(weights, task, input_dtype=dtype, size=size)
+    model = onnx.load_from_string(
+        build_graph(weights, task, input_dtype=dtype, size=size).to_bytes()
+    )
     onnx.checker.check_model(model, full_check=True)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
@@ -39,8 +41,8 @@ def test_the_model_computes_the_layers_as_written(weights):
     """Against ONNX's own slow evaluator on a small image, and a plain NumPy walk of the layers."""
     images = np.random.default_rng(0).random((1, 19, 33, 3), np.float32)
     endpoint = "MobilenetV2/layer_4/output"
-    model = build_graph(weights, "feature_vector", endpoints=[endpoint], size=(19, 33))
-    _, value = ReferenceEvaluator(model).run(None, {"images": images})
+    graph = build_graph(weights, "feature_vector", endpoints=[endpoint], size=(19, 33))
+    _, value = ReferenceEvaluator(graph.to_bytes()).run(None, {"images": images})
     np.testing.assert_allclose(value, _walk(weights, images, "layer_4"), rtol=0, atol=2e-4)
 
 

@@ -7,24 +7,19 @@ TensorFlow's SAME for every input size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import OutputError
+from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.networks import BATCH_NORM_EPSILON, Activation, Layer
 from mobilenet_hub.weights.canonical import Tensors, Weights
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
-
 InputDType = Literal["uint8", "float32"]
-OPSET = 17
-IR_VERSION = 8
 INPUT = "images"
 DEFAULT_OUTPUT = "default"
 _CLIPS: dict[Activation, tuple[int, int]] = {"relu6": (0, 6)}  # activations that are bounds
@@ -37,7 +32,7 @@ def build_graph(
     endpoints: Sequence[str] = (),
     input_dtype: InputDType = "float32",
     size: tuple[int, int] | None = None,
-) -> ModelProto:
+) -> Graph:
     """The inference graph of a network.
 
     Args:
@@ -53,40 +48,28 @@ def build_graph(
     Raises:
         OutputError: an endpoint the network does not have, or logits without their weights.
     """
-    from onnx import helper
-
     if task == "classification" and not weights.has_logits:
         raise OutputError(
             "classification needs weights with logits; these end at the feature vector. "
             f"Received: {weights.metadata.get('source', 'weights')}"
         )
-    builder = _Builder(weights)
-    builder.add_input_scaling(input_dtype)
-    value = "scaled"
-    for layer in weights.network.convolutions:
-        value = builder.add_convolution(layer, value)
-    builder.add_head(value, task)
-    outputs = [builder.add_endpoint(name) for name in endpoints]
-
-    height, width = size if size is not None else ("height", "width")
-    elem = helper.np_dtype_to_tensor_dtype(np.dtype(input_dtype))
-    images = helper.make_tensor_value_info(INPUT, elem, ["batch", height, width, 3])
     net = weights.network
     channels = net.num_features if task == "feature_vector" else net.num_classes
-    default = helper.make_tensor_value_info(DEFAULT_OUTPUT, 1, ["batch", channels])
-    graph = helper.make_graph(
-        builder.nodes,
+    height, width = size if size is not None else ("height", "width")
+    graph = Graph(
         f"{net.scope}_{net.depth_multiplier}_{task}",
-        [images],
-        [default, *outputs],
-        builder.constants,
+        inputs=[Port(INPUT, ("batch", height, width, 3), input_dtype)],
+        outputs=[Port(DEFAULT_OUTPUT, ("batch", channels))],
     )
-    return helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="mobilenet-hub",
-    )
+    builder = _Builder(weights, graph)
+    builder.add_input_scaling(input_dtype)
+    value = "scaled"
+    for layer in net.convolutions:
+        value = builder.add_convolution(layer, value)
+    builder.add_head(value, task)
+    for name in endpoints:
+        builder.add_endpoint(name)
+    return graph
 
 
 def fold_batch_norm(
@@ -97,24 +80,27 @@ def fold_batch_norm(
     `y = gamma (conv(x, w) − mean) / sqrt(variance + epsilon) + beta` is `conv(x, w s) + beta −
     mean s` with `s = gamma / sqrt(variance + epsilon)`; computed in float64, rounded once.
     """
-    kernel = tensors[layer.weights_name].astype(np.float64)
+    kernel = tensors[layer.weights_name]
     gamma, beta, mean, variance = (
         tensors[layer.batch_norm_name(name)].astype(np.float64)
         for name in ("gamma", "beta", "moving_mean", "moving_variance")
     )
     scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
     channel_axis = (scale.size, 1) if layer.kind == "depthwise" else (1, scale.size)
-    folded = kernel * scale.reshape(channel_axis)
-    return folded.astype(np.float32), (beta - mean * scale).astype(np.float32)
+    # In memory output channels come first, where ONNX will have them.
+    folded = np.empty(kernel.shape, np.float32, order="F")
+    np.multiply(
+        kernel, scale.reshape(channel_axis), out=folded, dtype=np.float64, casting="same_kind"
+    )
+    return folded, (beta - mean * scale).astype(np.float32)
 
 
-@dataclass
 class _Builder:
-    """Collects nodes and constants; every method appends what it says and names its result."""
+    """Adds to a graph; every method appends what it says and names its result."""
 
-    weights: Weights
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
+    def __init__(self, weights: Weights, graph: Graph) -> None:
+        self.weights = weights
+        self._graph = graph
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
         """`images` to `scaled`: [-1,1], NCHW."""
@@ -131,7 +117,7 @@ class _Builder:
         kernel, bias = fold_batch_norm(layer, self.weights.tensors)
         depthwise = layer.kind == "depthwise"
         # HWIO to OIHW; HWI1 to I1HW.
-        oihw = np.ascontiguousarray(kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1)))
+        oihw = kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
         inputs = [
             value,
             self._constant(f"{layer.scope}/kernel", oihw),
@@ -168,36 +154,29 @@ class _Builder:
         ]
         self._node("Gemm", inputs, DEFAULT_OUTPUT)
 
-    def add_endpoint(self, name: str) -> Any:
-        """Expose an endpoint as an NHWC output; returns its value info."""
-        from onnx import helper
-
+    def add_endpoint(self, name: str) -> None:
+        """Expose an endpoint as an NHWC output."""
         net = self.weights.network
         layer = net.endpoints.get(name.removeprefix(f"{net.scope}/"))
         if layer is None or not name.startswith(f"{net.scope}/"):
             known = ", ".join(f"{net.scope}/{endpoint}" for endpoint in net.endpoints)
             raise OutputError(f"Expected one of the endpoints {known}. Received: {name!r}")
         self._node("Transpose", [self._final_value(layer.scope)], name, perm=[0, 2, 3, 1])
-        return helper.make_tensor_value_info(name, 1, ["batch", None, None, layer.out_channels])
+        self._graph.outputs.append(Port(name, ("batch", None, None, layer.out_channels)))
 
     def _final_value(self, scope: str) -> str:
         """Name of a layer's value after its activation and residual."""
-        names = {output for node in self.nodes for output in node.output}
+        names = {node.output for node in self._graph.nodes}
         return next(
             name
             for suffix in ("add", "activation", "conv")
             if (name := f"{scope}/{suffix}") in names
         )
 
-    def _node(self, kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], output, **attributes))
+    def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> str:
+        self._graph.nodes.append(Node(kind, inputs, output, attributes))
         return output
 
     def _constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
-        from onnx import numpy_helper
-
-        if not any(constant.name == name for constant in self.constants):
-            self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        self._graph.constants.setdefault(name, np.asarray(value))
         return name
