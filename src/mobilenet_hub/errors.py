@@ -10,13 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Literal
+from typing import Any, Literal
 
 Stage = Literal["list", "read", "decode"]
 
 
 class MobileNetHubError(Exception):
     """Base of all errors raised by this library."""
+
+    def __str__(self) -> str:
+        """The message as written (KeyError would show its repr, OSError the errno form)."""
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle message and attributes as they are: errors cross processes whole."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[MobileNetHubError], args: tuple[Any, ...], attributes: Any) -> Any:
+    base: Any = kind  # the built-in type whose layout in memory it has
+    while base.__module__ != "builtins":
+        base = base.__base__
+    error = base.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class UnknownHandleError(MobileNetHubError, ValueError):
@@ -45,10 +63,6 @@ class WeightsError(MobileNetHubError, ValueError):
 class MissingWeightsError(WeightsError, FileNotFoundError):
     """The weights of a known module are not on this machine."""
 
-    def __str__(self) -> str:
-        """The message (FileNotFoundError would show the errno form)."""
-        return str(self.args[0])
-
 
 class AmbiguousModuleError(WeightsError):
     """Weights whose shapes fit several modules, in a file that does not say which it holds.
@@ -66,10 +80,6 @@ class AmbiguousModuleError(WeightsError):
             f"Received: no handle, and no size in the file's name"
         )
 
-    def __reduce__(self) -> tuple[type[AmbiguousModuleError], tuple[str, tuple[str, ...]]]:
-        """Pickle by parts, so that the error crosses process boundaries whole."""
-        return (type(self), (self.where, self.candidates))
-
 
 class PinError(WeightsError):
     """Weights that are not those that `mobilenet-hub.lock` pins."""
@@ -77,10 +87,6 @@ class PinError(WeightsError):
 
 class CacheError(WeightsError, OSError):
     """A cache that cannot be written or read: no permission, no space, a broken disk."""
-
-    def __str__(self) -> str:
-        """The message (OSError would show the errno form)."""
-        return str(self.args[0])
 
 
 class ConversionError(MobileNetHubError, ValueError):
@@ -101,10 +107,6 @@ class DownloadError(WeightsError, ConnectionError):
     ) -> None:
         self.url, self.reason, self.status = url, reason or message, status
         super().__init__(message)
-
-    def __str__(self) -> str:
-        """The message as written."""
-        return str(self.args[0])
 
 
 class TensorMismatchError(WeightsError):
@@ -163,10 +165,6 @@ class TarError(MobileNetHubError, ValueError):
         self.expected, self.received = expected, received
         super().__init__(f"expected {expected}. Received: {received}")
 
-    def __reduce__(self) -> tuple[type[TarError], tuple[str, object]]:
-        """Pickle by parts, so that the error crosses process boundaries whole."""
-        return (type(self), (self.expected, self.received))
-
 
 class ImageError(MobileNetHubError, ValueError):
     """An image that cannot be decoded.
@@ -181,10 +179,6 @@ class ImageError(MobileNetHubError, ValueError):
         self.reason = reason
         super().__init__(f"Cannot read image {self.path!r}: {reason}")
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        """Pickle by parts, so that the error crosses process boundaries whole."""
-        return (type(self), (self.path, self.reason))
-
 
 class InputError(MobileNetHubError, ValueError, TypeError):
     """Arrays passed to a module that do not fit its signature (`tensorflow_hub`: TypeError)."""
@@ -197,10 +191,6 @@ class InputTypeError(InputError):
 class SignatureError(MobileNetHubError, ValueError, KeyError):
     """An unknown signature of a module."""
 
-    def __str__(self) -> str:
-        """The message as written (KeyError would show its repr)."""
-        return str(self.args[0])
-
 
 class OutputError(MobileNetHubError, TypeError):
     """An output that the signature does not have."""
@@ -208,10 +198,6 @@ class OutputError(MobileNetHubError, TypeError):
 
 class TagsError(MobileNetHubError, ValueError, KeyError):
     """Tags that name no graph variant of the module."""
-
-    def __str__(self) -> str:
-        """The message as written (KeyError would show its repr)."""
-        return str(self.args[0])
 
 
 class UnsupportedError(MobileNetHubError, NotImplementedError):
@@ -258,7 +244,3 @@ class ItemError(MobileNetHubError, ValueError):
         self.stage = stage
         self.reason = reason
         super().__init__(f"cannot {stage}: {reason}")
-
-    def __reduce__(self) -> tuple[type[ItemError], tuple[Stage, str]]:
-        """Pickle by parts, so that the error crosses process boundaries whole."""
-        return (type(self), (self.stage, self.reason))

@@ -75,6 +75,8 @@ def embed_command(
     from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.pipeline.sources.source import SourceOptions
 
+    if address is not None and executor != "ray":
+        raise typer.BadParameter(f"--address needs --executor ray. Received: {address!r}")
     share = shard or Shard(0, 1)
     paths = _without_output(paths, output)
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
