@@ -34,14 +34,7 @@ from mobilenet_hub.pipeline.job import Executor
 from mobilenet_hub.pipeline.parallel import ResultStream, batched
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.results import Results
-from mobilenet_hub.pipeline.sources.items import (
-    BrokenItem,
-    BytesItem,
-    FileItem,
-    Item,
-    NamedItem,
-    SliceItem,
-)
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, SliceItem
 from mobilenet_hub.settings import Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
 
@@ -123,7 +116,7 @@ def _items(batch: dict[str, np.ndarray[Any, Any]]) -> list[Item]:
         ]
     assert paths is not None
     return [
-        _null(name) if path is None else NamedItem(name, str(path))
+        _null(name) if path is None else FileItem(str(path), name)
         for name, path in zip(names, paths, strict=True)
     ]
 
@@ -234,9 +227,7 @@ def _ordered(actors: list[Any], batches: Iterator[list[Item]]) -> Iterator[Resul
 def _for_workers(item: Item) -> Item:
     """An item that can be read from any current folder."""
     if isinstance(item, FileItem):
-        return NamedItem(item.id, os.path.abspath(item.path))  # noqa: PTH100 - keeps odd bytes
-    if isinstance(item, NamedItem):
-        return dataclasses.replace(item, path=os.path.abspath(item.path))  # noqa: PTH100
+        return FileItem(os.path.abspath(item.path), item.id)  # noqa: PTH100 - keeps odd bytes
     if isinstance(item, SliceItem):
         return dataclasses.replace(item, archive=os.path.abspath(item.archive))  # noqa: PTH100
     return item

@@ -7,14 +7,7 @@ from collections.abc import Iterator
 
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.writer import Shard
-from mobilenet_hub.pipeline.sources.items import (
-    BrokenItem,
-    BytesItem,
-    FileItem,
-    Item,
-    NamedItem,
-    SliceItem,
-)
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, SliceItem
 from mobilenet_hub.pipeline.sources.source import Source
 
 
@@ -69,7 +62,7 @@ class Selection:
         self.renamed += 1
         identity = f"{item.id}#{number}"
         if isinstance(item, FileItem):
-            return NamedItem(identity, item.path)
+            return FileItem(item.path, identity)
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
             return dataclasses.replace(item, id=identity)
         return BrokenItem(identity, item.path, "list", f"another item has the id {item.id!r}")

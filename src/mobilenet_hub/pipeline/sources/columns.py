@@ -27,45 +27,53 @@ def find_columns(
         SourceError: there is no column of that name, or none whose name says what it is.
     """
     columns = list(header)
-    lower = [column.strip().lower() for column in columns]
-    if options.path_column is not None:
-        path_at = find_column(columns, options.path_column, table)
-    else:
-        found = [lower.index(name) for name in PATH_COLUMNS if name in lower]
-        if not found and len(columns) > 1:
-            raise SourceError(
-                f"no column of {table} is named like paths ({', '.join(PATH_COLUMNS)}); say which "
-                f"one holds them with --path-column. Received: {', '.join(columns)}"
-            )
+    path_at = find_column(columns, options.path_column, PATH_COLUMNS, table)
+    if path_at is None:
         if not columns:
             raise SourceError(f"expected a table with a header. Received: {table!r}, empty")
-        if not found:
+        if len(columns) == 1:
             raise SourceError(
                 f"expected a header such as `path` in the first row of {table}. "
                 f"Received: {columns[0]!r}"
             )
-        path_at = find_column(columns, columns[found[0]], table)
-    if options.id_column is not None:
-        return path_at, find_column(columns, options.id_column, table)
-    ids = [lower.index(name) for name in ID_COLUMNS if name in lower]
-    if not ids or ids[0] == path_at:
-        return path_at, None
-    return path_at, find_column(columns, columns[ids[0]], table)
+        raise SourceError(
+            f"no column of {table} is named like paths ({', '.join(PATH_COLUMNS)}); say which "
+            f"one holds them with --path-column. Received: {', '.join(columns)}"
+        )
+    id_at = find_column(columns, options.id_column, ID_COLUMNS, table)
+    return path_at, None if id_at == path_at and options.id_column is None else id_at
 
 
-def find_column(columns: list[str], name: str, table: str) -> int:
+def find_column(
+    columns: list[str], name: str | None, usual: Iterable[str], table: str
+) -> int | None:
     """Where a column is.
+
+    Args:
+        columns: their names.
+        name: of the column; None for the first that is named as usual.
+        usual: names that such columns have, most telling first.
+        table: in words.
+
+    Returns:
+        Its place; None where none is named as usual.
 
     Raises:
         SourceError: there is none of that name, or more than one.
     """
+    if name is None:
+        lower = [column.strip().lower() for column in columns]
+        found = next((lower.index(word) for word in usual if word in lower), None)
+        if found is None:
+            return None
+        name = columns[found]
+    if name not in columns:
+        raise SourceError(
+            f"{table} has no column {name!r}; it has {', '.join(columns)}. Received: {name!r}"
+        )
     if columns.count(name) > 1:
         raise SourceError(
             f"{table} has {columns.count(name)} columns of one name; it must have one. "
             f"Received: {name!r}"
-        )
-    if name not in columns:
-        raise SourceError(
-            f"{table} has no column {name!r}; it has {', '.join(columns)}. Received: {name!r}"
         )
     return columns.index(name)

@@ -7,18 +7,16 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id
-from mobilenet_hub.pipeline.sources.source import Source, SourceOptions, is_wanted
+from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id, reason
+from mobilenet_hub.pipeline.sources.source import PassedOver, Source, SourceOptions, is_wanted
 
 
 def open_folder(folder: str, options: SourceOptions) -> Source:
     """The images of a folder and all below it, by the bytes of their names."""
-    passed_over: Counter[str] = Counter()
     return Source(
-        lambda: _walk(folder, options, passed_over),
+        lambda passed_over: _walk(folder, options, passed_over),
         lambda: sum(1 for _ in _walk(folder, options, Counter())),
         distinct=True,
-        passed_over=passed_over,
     )
 
 
@@ -28,41 +26,34 @@ def glob_paths(pattern: str) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _walk(root: str, options: SourceOptions, passed_over: Counter[str]) -> Iterator[Item]:
-    passed_over.clear()
+def _walk(root: str, options: SourceOptions, passed_over: PassedOver) -> Iterator[Item]:
     seen: set[tuple[int, int]] = set()  # device and inode of the folders entered through links
-    open_folders = [iter((f"{root}/",))]  # names still to come, of the folder and those above it
-    prefixes = [""]  # put before these names
-    while open_folders:
-        name = next(open_folders[-1], None)
-        if name is None:
-            open_folders.pop()
-            prefixes.pop()
-        elif not name.endswith("/"):
-            yield FileItem(prefixes[-1] + name)
+    waiting = [iter((f"{root}/",))]  # paths still to come, of the folder and those above it
+    while waiting:
+        path = next(waiting[-1], None)
+        if path is None:
+            waiting.pop()
+        elif not path.endswith("/"):
+            yield FileItem(path)
         else:
-            folder = prefixes[-1] + name[:-1]
+            folder = path[:-1]
+            prefix = "" if folder == "." else os.path.join(folder, "")  # noqa: PTH118
             try:
-                if options.follow_links and _entered(folder, seen):
-                    continue
-                open_folders.append(iter(_names(folder, options, passed_over)))
+                if not options.follow_links or _first_visit(folder, seen):
+                    waiting.append(map(prefix.__add__, _names(folder, options, passed_over)))
             except OSError as error:
-                yield BrokenItem(path_id(folder), folder, "list", error.strerror or str(error))
-            else:
-                prefixes.append("" if folder == "." else os.path.join(folder, ""))  # noqa: PTH118
+                yield BrokenItem(path_id(folder), folder, "list", reason(error))
 
 
-def _entered(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder was searched already, by this path or another; from now on it was."""
+def _first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not searched before, by this path or another; from now on it was."""
     status = os.stat(folder)  # noqa: PTH116 - may hold any bytes
-    key = (status.st_dev, status.st_ino)
-    if key in seen:
-        return True
-    seen.add(key)
-    return False
+    known = len(seen)
+    seen.add((status.st_dev, status.st_ino))
+    return len(seen) > known
 
 
-def _names(folder: str, options: SourceOptions, passed_over: Counter[str]) -> list[str]:
+def _names(folder: str, options: SourceOptions, passed_over: PassedOver) -> list[str]:
     """Sorted names in a folder, those of folders with `/` at the end.
 
     (Names only: a million directory entries would fill memory.)

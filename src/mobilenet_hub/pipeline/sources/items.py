@@ -73,14 +73,20 @@ class Item(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileItem:
-    """A local file. Its path may hold bytes that are not UTF-8, as `os.fsdecode` gives them."""
+    """A local file.
+
+    Attributes:
+        path: may hold bytes that are not UTF-8, as `os.fsdecode` gives them.
+        name: an id of its own, as a list gave it; None where the path is its id.
+    """
 
     path: str
+    name: str | None = None
 
     @property
     def id(self) -> str:
-        """The path, escaped where it must be."""
-        return path_id(self.path)
+        """Its own name, or the path, escaped where it must be."""
+        return path_id(self.path) if self.name is None else self.name
 
     def stamp(self) -> Stamp | None:
         """Of the file as it is now."""
@@ -96,22 +102,6 @@ class FileItem:
             # One byte more than it should have: a file that grows meanwhile must not fill memory.
             size = status.st_size + 1 if status.st_size else None
             return read_image(file.read, size, max_bytes), Stamp.of(status)
-
-
-@dataclass(frozen=True, slots=True)
-class NamedItem:
-    """A local file with an id of its own, as a list gave it."""
-
-    id: str
-    path: str
-
-    def stamp(self) -> Stamp | None:
-        """Of the file as it is now."""
-        return FileItem(self.path).stamp()
-
-    def read(self, max_bytes: int) -> tuple[bytes, Stamp]:
-        """The whole file."""
-        return FileItem(self.path).read(max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from mobilenet_hub.pipeline.sources.items import (
     BrokenItem,
     FileItem,
     Item,
-    NamedItem,
     path_id,
     reason,
 )
 from mobilenet_hub.pipeline.sources.remote_item import url_item
-from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions
+from mobilenet_hub.pipeline.sources.source import File, PassedOver, Source, SourceOptions
 
 _MAX_FIELD = 1 << 24  # characters of a field of a comma-separated table, and of a line
 _MAX_LINE = 1 << 16  # bytes; far above any path, so that a binary file is not taken into memory
@@ -31,7 +30,7 @@ def open_list(file: File, options: SourceOptions) -> Source:
     Empty lines say nothing; a path that is not there will fail.
     """
 
-    def items() -> Iterator[Item]:
+    def items(_: PassedOver) -> Iterator[Item]:
         number = 0
         try:
             with file.open() as stream:
@@ -96,7 +95,7 @@ def open_csv(file: File, options: SourceOptions) -> Source:
         OSError: the file cannot be read.
     """
 
-    def items() -> Iterator[Item]:
+    def items(_: PassedOver) -> Iterator[Item]:
         number = 1
         try:
             with file.open() as stream:
@@ -159,7 +158,7 @@ def named_item(path: str, identity: str | None, options: SourceOptions, table: s
         path = _place(path, options.root, table)
     if "://" in path:
         return url_item(path, identity)
-    return FileItem(path) if identity is None else NamedItem(path_id(identity), path)
+    return FileItem(path, None if identity is None else path_id(identity))
 
 
 def _place(path: str, root: str | None, table: str) -> str:

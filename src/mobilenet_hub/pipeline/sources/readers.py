@@ -16,6 +16,7 @@ from mobilenet_hub.pipeline.sources.source import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
     File,
+    PassedOver,
     Source,
     SourceOptions,
 )
@@ -52,10 +53,10 @@ def open_stream(stream: io.BufferedReader, name: str, options: SourceOptions) ->
     file = File(name, lambda: io.BufferedReader(_Rewound(head, stream)))
     if is_tar(head) or is_compressed(head):
         return tar_items.open_archive(file, options)
-    if not _is_image(head):
+    if formats.recognise(head[:_SIGNATURE]) is None:
         return lists.open_list(file, options)
 
-    def items() -> Iterator[Item]:
+    def items(_: PassedOver) -> Iterator[Item]:
         with file.open() as whole:
             yield BytesItem(name, f"<{name}>", whole.read(_MAX_BYTES + 1))
 
@@ -64,17 +65,11 @@ def open_stream(stream: io.BufferedReader, name: str, options: SourceOptions) ->
 
 def _head(stream: io.BufferedReader) -> bytes:
     """The first bytes of a stream: a tar header, or a line, which is soon there in a list."""
-    head = b""
-    while len(head) < BLOCK and b"\n" not in head[_SIGNATURE:]:
+    head = more = stream.read1(BLOCK)
+    while more and len(head) < BLOCK and b"\n" not in head[_SIGNATURE:]:
         more = stream.read1(BLOCK - len(head))
-        if not more:
-            break
         head += more
     return head
-
-
-def _is_image(head: bytes) -> bool:
-    return formats.recognise(head[:_SIGNATURE]) is not None
 
 
 class _Rewound(io.RawIOBase):

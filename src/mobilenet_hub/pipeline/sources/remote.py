@@ -5,8 +5,8 @@ A folder is listed in the order of its names, a folder at a time.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,9 +25,11 @@ from mobilenet_hub.pipeline.sources.remote_item import (
 from mobilenet_hub.pipeline.sources.source import (
     IMAGE_SUFFIXES,
     File,
+    PassedOver,
     Source,
     SourceOptions,
     is_wanted,
+    single,
 )
 
 
@@ -48,17 +50,11 @@ def open_url(url: str, options: SourceOptions) -> Source:
             name = urlsplit(url).path
         except ValueError as error:
             raise SourceError(f"not a URL: {error}. Received: {url!r}") from error
-    image = Source(lambda: iter((url_item(url),)), lambda: 1, distinct=True)
+    image = single(url_item(url))
     if name.lower().endswith(IMAGE_SUFFIXES):  # reading it will say whether it is there
         return image
     if not is_web(url) and _is_folder(fs, path, url):
-        passed_over: Counter[str] = Counter()
-
-        def items() -> Iterator[Item]:
-            passed_over.clear()
-            return _walk(fs, path, options, passed_over)
-
-        return Source(items, lambda: None, distinct=True, passed_over=passed_over)
+        return Source(partial(_walk, fs, path, options), distinct=True)
     reader = reader_for(name)
     if reader is None:
         return image
@@ -75,7 +71,7 @@ def _open_glob(fs: Any, pattern: str, url: str) -> Source:
     if not found():
         raise SourceError(f"nothing matches the pattern. Received: {url!r}")
     return Source(
-        lambda: (_listed(fs, path, entry) for path, entry in found()), lambda: len(found())
+        lambda _: (_listed(fs, path, entry) for path, entry in found()), lambda: len(found())
     )
 
 
@@ -85,7 +81,7 @@ def _listed(fs: Any, path: str, entry: dict[str, Any]) -> RemoteItem:
     return RemoteItem(path_id(url), url, stamp_of(entry))
 
 
-def _walk(fs: Any, root: str, options: SourceOptions, passed_over: Counter[str]) -> Iterator[Item]:
+def _walk(fs: Any, root: str, options: SourceOptions, passed_over: PassedOver) -> Iterator[Item]:
     folders = [iter([{"name": root, "type": "directory"}])]
     while folders:
         entry = next(folders[-1], None)

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from mobilenet_hub.errors import ItemError, MissingExtraError, NetworkError, SourceError
@@ -29,6 +29,7 @@ from mobilenet_hub.web.patience import Patience, current_waits, timeout_seconds
 from mobilenet_hub.web.request import open_response, size_and_time
 
 _ITEM_TIMEOUTS = 4  # in which all of an item must have come, all attempts together
+_PART_BYTES = 5 << 20  # of a list, table or archive, asked for at a time
 _turns = threading.BoundedSemaphore(8)
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "Last-Modified", "created")
 _GONE = (FileNotFoundError, PermissionError, IsADirectoryError)
@@ -129,11 +130,7 @@ def open_remote(url: str) -> io.BufferedReader:
     """A file on a network, to be read on; whatever goes wrong there is an `OSError`."""
     if is_web(url):
         return io.BufferedReader(HttpFile(url))
-    fs, path = filesystem(url)
-    try:
-        return io.BufferedReader(_RemoteFile(fs.open(path, "rb")))
-    except Exception as error:  # whatever a filesystem raises
-        raise network_error(error) from error
+    return io.BufferedReader(_StoreFile(url), _PART_BYTES)
 
 
 def is_web(url: str) -> bool:
@@ -141,35 +138,36 @@ def is_web(url: str) -> bool:
     return url.partition("://")[0].lower() in ("http", "https")
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file of fsspec whose errors are all of one kind."""
+class _StoreFile(io.RawIOBase):
+    """A file that fsspec knows, read in parts; whatever goes wrong is a `NetworkError`."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, url: str) -> None:
+        self._fs, self._path = filesystem(url)
+        stamp = stamp_of(call(self._fs, "info", self._path, timeouts=1))
+        if stamp is None:
+            raise NetworkError("its size is not known", transient=False)
+        self._size = stamp.size
+        self._position = 0
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return bool(self._file.seekable())
+        return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            data = self._file.read(len(buffer))
-        except Exception as error:  # whatever a filesystem raises
-            raise network_error(error) from error
+        start, end = self._position, min(self._position + len(buffer), self._size)
+        data = call(self._fs, "cat_file", self._path, start=start, end=end) if start < end else b""
         buffer[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._file.seek(offset, whence))
+        self._position = offset + {0: 0, 1: self._position, 2: self._size}[whence]
+        return self._position
 
     def tell(self) -> int:
-        return int(self._file.tell())
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        return self._position
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -217,14 +215,35 @@ def call(fs: Any, name: str, *arguments: Any, timeouts: int | None = None, **opt
                 return getattr(fs, name)(*arguments, **options)
         import asyncio
 
-        coroutine = getattr(fs, f"_{name}")(*arguments, **options)
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), fs.loop)
+        method = getattr(fs, f"_{name}")
+        if name == "cat_file" and hasattr(fs, "_call_s3"):
+            method = partial(_part_of_object, fs)
+        waiting = asyncio.wait_for(method(*arguments, **options), seconds)
+        future = asyncio.run_coroutine_threadsafe(waiting, fs.loop)
         with current_waits().until(future.cancel):
             return future.result()
     except CancelledError as error:
         raise NetworkError("ended before there was an answer", transient=False) from error
     except Exception as error:  # whatever a filesystem raises
         raise network_error(error) from error
+
+
+async def _part_of_object(fs: Any, path: str, *, start: int, end: int) -> bytes:
+    """`cat_file` of s3fs, which takes all that is sent: a server may not know of parts."""
+    bucket, key, version = fs.split_path(path)
+    wanted = {"VersionId": version} if version else {}
+    answer = await fs._call_s3(
+        "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **wanted
+    )
+    data, body = bytearray(), answer["Body"]
+    try:
+        if start and "ContentRange" not in answer:
+            raise NetworkError("the server does not give parts of files", transient=False)
+        while len(data) < end - start and (piece := await body.read(end - start - len(data))):
+            data += piece
+    finally:
+        body.close()
+    return bytes(data)
 
 
 @lru_cache(maxsize=64)

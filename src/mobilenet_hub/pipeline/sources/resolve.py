@@ -12,8 +12,9 @@ import glob
 import io
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -32,10 +33,12 @@ from mobilenet_hub.pipeline.sources.items import (
 )
 from mobilenet_hub.pipeline.sources.source import (
     IMAGE_SUFFIXES,
+    PassedOver,
     Source,
     SourceLike,
     SourceOptions,
     local_file,
+    single,
 )
 
 
@@ -63,9 +66,8 @@ def open_sources(source: SourceLike, options: SourceOptions | None = None) -> So
         source = [source]
     if isinstance(source, (bytes, bytearray)):
         raise SourceError("bytes need an id: pass [(id, bytes)]. Received: bytes")
-    if isinstance(source, Sequence):
-        return _joined(lambda: source, options, lambda: _count_each(source, options))
-    return _joined(lambda: source, options, lambda: None)
+    count = (lambda: _count(source, options)) if isinstance(source, Sequence) else lambda: None
+    return Source(lambda passed_over: _each(source, options, passed_over), count)
 
 
 def open_words(words: Sequence[str], options: SourceOptions | None = None) -> Source:
@@ -77,36 +79,13 @@ def open_words(words: Sequence[str], options: SourceOptions | None = None) -> So
     sources = [_open_word(word, options or SourceOptions()) for word in words]
     if len(sources) == 1:
         return sources[0]
-
-    passed_over: Counter[str] = Counter()
-
-    def items() -> Iterator[Item]:
-        passed_over.clear()
-        for source in sources:
-            yield from source.items()
-            passed_over.update(source.passed_over)
-
     return Source(
-        items, lambda: _total(source.count() for source in sources), passed_over=passed_over
+        lambda passed_over: chain.from_iterable(source.start(passed_over) for source in sources),
+        lambda: _total(source.count() for source in sources),
     )
 
 
-def _joined(
-    values: Callable[[], Iterable[Any]], options: SourceOptions, count: Callable[[], int | None]
-) -> Source:
-    """The elements of an iterable as one source."""
-    passed_over: Counter[str] = Counter()
-
-    def items() -> Iterator[Item]:
-        passed_over.clear()
-        return _each(values(), options, passed_over)
-
-    return Source(items, count, passed_over=passed_over)
-
-
-def _each(
-    values: Iterable[Any], options: SourceOptions, passed_over: Counter[str]
-) -> Iterator[Item]:
+def _each(values: Iterable[Any], options: SourceOptions, passed_over: PassedOver) -> Iterator[Item]:
     """Items of the elements of an iterable; what does not exist fails when it is read."""
     for number, value in enumerate(values):
         if isinstance(value, (str, PathLike)):
@@ -119,8 +98,7 @@ def _each(
                 else:
                     yield FileItem(word)
             else:
-                yield from source.items()
-                passed_over.update(source.passed_over)
+                yield from source.start(passed_over)
         elif isinstance(value, tuple) and len(value) == 2 and _is_image(value[1]):
             yield _item_of(str(value[0]), value[1])
         elif formats.is_picture(value):
@@ -148,21 +126,20 @@ def _item_of(name: str, image: Any) -> Item:
     return BytesItem(identity, name, data)
 
 
-def _count_each(values: Sequence[Any], options: SourceOptions) -> int | None:
-    def counts() -> Iterator[int | None]:
-        for value in values:
-            if isinstance(value, (str, PathLike)):
-                try:
-                    yield _open_word(os.fspath(value), options).count()
-                except (SourceError, OSError):
-                    yield 1
-            else:
-                yield 1
+def _count(values: Iterable[Any], options: SourceOptions) -> int | None:
+    """How many items the elements of an iterable are, as far as anything tells."""
 
-    return _total(counts())
+    def of(value: Any) -> int | None:
+        if isinstance(value, (str, PathLike)):
+            with suppress(SourceError, OSError):
+                return _open_word(os.fspath(value), options).count()
+        return 1
+
+    return _total(map(of, values))
 
 
 def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum; None as soon as one is not known."""
     total = 0
     for count in counts:
         if count is None:
@@ -196,14 +173,13 @@ def _open_file(path: str, options: SourceOptions) -> Source:
     if not path.lower().endswith(IMAGE_SUFFIXES) and Path(path).is_fifo():
         # `<(find ...)` of a shell: it can be read once, as standard input.
         return readers.open_stream(Path(path).open("rb"), path, options)
-    return Source(lambda: iter((FileItem(path),)), lambda: 1, distinct=True)
+    return single(FileItem(path))
 
 
 def _open_glob(pattern: str, options: SourceOptions) -> Source:
     if not folders.glob_paths(pattern):
         raise SourceError(f"nothing matches the pattern. Received: {pattern!r}")
-    return _joined(
-        lambda: folders.glob_paths(pattern),
-        options,
-        lambda: _count_each(folders.glob_paths(pattern), options),
+    return Source(
+        lambda passed_over: _each(folders.glob_paths(pattern), options, passed_over),
+        lambda: _count(folders.glob_paths(pattern), options),
     )

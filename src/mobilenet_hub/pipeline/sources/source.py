@@ -23,6 +23,7 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"
 
 
 SourceLike = str | PathLike[str] | Iterable[Any]
+PassedOver = Counter[str]  # how many files of each suffix were left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +52,30 @@ class Source:
     """Items, as many times as they are asked for (standard input: once).
 
     Attributes:
-        items: starts a pass over the items.
+        start: starts a pass over the items; counts, in what it is given, the files of each suffix
+            that it leaves out because they are not named like images.
         count: how many there are, or None where only a full pass could tell; may take a while.
         distinct: whether no id can come twice.
-        passed_over: how many files of each suffix the last pass left out because they are not
-            named like images.
+        passed_over: what the last pass of `items` left out.
     """
 
-    items: Callable[[], Iterator[Item]]
-    count: Callable[[], int | None]
+    start: Callable[[PassedOver], Iterator[Item]]
+    count: Callable[[], int | None] = lambda: None
     distinct: bool = False
-    passed_over: Counter[str] = field(default_factory=Counter)
+    passed_over: PassedOver = field(default_factory=Counter)
+
+    def items(self) -> Iterator[Item]:
+        """The items, once."""
+        self.passed_over.clear()
+        return self.start(self.passed_over)
 
 
-def is_wanted(name: str, options: SourceOptions, passed_over: Counter[str]) -> bool:
+def single(item: Item) -> Source:
+    """The source of one item."""
+    return Source(lambda _: iter((item,)), lambda: 1, distinct=True)
+
+
+def is_wanted(name: str, options: SourceOptions, passed_over: PassedOver) -> bool:
     """Whether a file of a folder or archive is taken; if not, it is counted by its suffix.
 
     (Hidden files are not worth a word.)

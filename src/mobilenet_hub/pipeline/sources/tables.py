@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mobilenet_hub.errors import SourceError
 from mobilenet_hub.pipeline.sources.columns import (
@@ -17,7 +17,7 @@ from mobilenet_hub.pipeline.sources.columns import (
 )
 from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, Item, path_id
 from mobilenet_hub.pipeline.sources.lists import named_item
-from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions
+from mobilenet_hub.pipeline.sources.source import File, PassedOver, Source, SourceOptions
 
 _IMAGE_ROWS = 16  # read at once; photos may be large
 _PATH_ROWS = 4096
@@ -38,7 +38,7 @@ def open_table(file: File, options: SourceOptions) -> Source:
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"not a readable table: {error}. Received: {file.name!r}") from error
 
-    def items() -> Iterator[Item]:
+    def items(_: PassedOver) -> Iterator[Item]:
         row = 0
         try:
             with _in_any_order(file) as stream:
@@ -83,33 +83,24 @@ class _Table:
     """One face for Parquet files, Arrow files and Arrow streams."""
 
     def __init__(self, file: Any) -> None:
-        import pyarrow
+        from pyarrow import ipc
+        from pyarrow.parquet import ParquetFile
 
-        self._file = file
         head = file.read(8)
         file.seek(0)
         self._parquet: Any = None
         self._reader: Any = None
         if head.startswith(b"PAR1"):
-            import pyarrow.parquet
-
             # Unbuffered, a whole column of a row group would be in memory at once.
-            self._parquet = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20)
+            self._parquet = ParquetFile(file, buffer_size=1 << 20)
             self.schema = self._parquet.schema_arrow
-        elif head.startswith(b"ARROW1"):
-            self._reader = pyarrow.ipc.open_file(file)
-            self.schema = self._reader.schema
         else:
-            self._reader = pyarrow.ipc.open_stream(file)
+            self._reader = (ipc.open_file if head.startswith(b"ARROW1") else ipc.open_stream)(file)
             self.schema = self._reader.schema
 
     def batches(self, columns: list[str], rows: int) -> Iterator[list[Any]]:
         """Columns of up to so many rows at a time."""
-        if self._parquet is not None:
-            for batch in self._parquet.iter_batches(rows, columns=columns, use_threads=False):
-                yield [batch.column(name) for name in columns]
-            return
-        for whole in self._record_batches():
+        for whole in self._record_batches(columns, rows):
             for start in range(0, whole.num_rows, rows):
                 part = whole.slice(start, rows)
                 yield [part.column(name) for name in columns]
@@ -118,25 +109,24 @@ class _Table:
         """How many rows, where the file says so."""
         return self._parquet.metadata.num_rows if self._parquet is not None else None
 
-    def _record_batches(self) -> Iterator[Any]:
+    def _record_batches(self, columns: list[str], rows: int) -> Any:
+        if self._parquet is not None:
+            return self._parquet.iter_batches(rows, columns=columns, use_threads=False)
         if hasattr(self._reader, "get_batch"):
-            for index in range(self._reader.num_record_batches):
-                yield self._reader.get_batch(index)
-        else:
-            yield from self._reader
+            return map(self._reader.get_batch, range(self._reader.num_record_batches))
+        return self._reader
 
 
-class _Wanted:
+class _Wanted(NamedTuple):
     """Which columns are read, and how a row of them becomes an item."""
 
-    def __init__(self, value: str, identity: str | None, *, is_image: bool) -> None:
-        self.columns = [value] if identity is None else [value, identity]
-        self.is_image = is_image
+    columns: list[str]
+    is_image: bool
 
     def item(self, values: tuple[Any, ...], table: str, row: int, options: SourceOptions) -> Item:
         """The item of a row; an empty cell is one that fails."""
         value: Any = values[0]
-        path: str | None = None
+        path: Any = None
         if isinstance(value, dict):  # as Hugging Face's datasets keep images
             value, path = value.get("bytes"), value.get("path")
         where = f"{path_id(table)}#{row}"
@@ -167,37 +157,29 @@ def _find(schema: Any, table: str, options: SourceOptions) -> _Wanted:
     """
     columns, kinds = list(schema.names), list(schema.types)
     images = [name for name, kind in zip(columns, kinds, strict=True) if _holds_images(kind)]
-    if options.image_column is not None:
-        at = find_column(columns, options.image_column, table)
-        if not _holds_images(kinds[at]):
-            raise SourceError(f"an image column holds bytes. Received: {kinds[at]} in {table}")
-        image: str | None = options.image_column
-    elif options.path_column is not None or not images:
-        image = None
-    else:
-        by_name = [name for want in IMAGE_COLUMNS for name in images if name.lower() == want]
-        if not by_name and len(images) > 1:
+    name = options.image_column
+    if name is None and (options.path_column is not None or not images):
+        at, id_at = find_columns(columns, options, table)
+        if not _is_text(kinds[at]):
+            raise SourceError(
+                f"a column of images holds bytes, and one of paths holds text. Received: "
+                f"{columns[at]!r}, {kinds[at]}, in {table}"
+            )
+        return _Wanted([columns[i] for i in (at, id_at) if i is not None], is_image=False)
+    if name is None:
+        usual = find_column(images, None, IMAGE_COLUMNS, table)
+        if usual is None and len(images) > 1:
             raise SourceError(
                 f"several columns of {table} hold bytes; say which one holds images with "
                 f"--image-column. Received: {', '.join(images)}"
             )
-        image = (by_name or images)[0]
-    if image is None:
-        path_at, id_at = find_columns(columns, options, table)
-        if not _is_text(kinds[path_at]):
-            raise SourceError(
-                f"a column of images holds bytes, and one of paths holds text. Received: "
-                f"{columns[path_at]!r}, {kinds[path_at]}, in {table}"
-            )
-        return _Wanted(columns[path_at], None if id_at is None else columns[id_at], is_image=False)
-    find_column(columns, image, table)
-    identity = options.id_column
-    if identity is None:
-        lower = {name.lower(): name for name in columns if name != image}
-        identity = next((lower[c] for c in (*ID_COLUMNS, "path", "file_name") if c in lower), None)
-    if identity is not None:
-        find_column(columns, identity, table)
-    return _Wanted(image, identity, is_image=True)
+        name = images[usual or 0]
+    kind = kinds[find_column(columns, name, (), table) or 0]
+    if not _holds_images(kind):
+        raise SourceError(f"an image column holds bytes. Received: {kind} in {table}")
+    others = [column for column in columns if column != name]
+    id_at = find_column(others, options.id_column, (*ID_COLUMNS, "path", "file_name"), table)
+    return _Wanted([name] if id_at is None else [name, others[id_at]], is_image=True)
 
 
 def _holds_images(kind: Any) -> bool:

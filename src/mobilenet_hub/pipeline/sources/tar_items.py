@@ -22,7 +22,13 @@ from mobilenet_hub.pipeline.sources.items import (
     read_image,
     reason,
 )
-from mobilenet_hub.pipeline.sources.source import File, Source, SourceOptions, is_wanted
+from mobilenet_hub.pipeline.sources.source import (
+    File,
+    PassedOver,
+    Source,
+    SourceOptions,
+    is_wanted,
+)
 from mobilenet_hub.tar import Member, TarReader, decompressed
 
 _MAX_MEMBER = max_bytes(MAX_PIXELS)
@@ -30,10 +36,8 @@ _MAX_MEMBER = max_bytes(MAX_PIXELS)
 
 def open_archive(file: File, options: SourceOptions) -> Source:
     """The images of a tar archive, compressed or not; those of a plain local one in any order."""
-    passed_over: Counter[str] = Counter()
 
-    def items() -> Iterator[Item]:
-        passed_over.clear()
+    def items(passed_over: PassedOver) -> Iterator[Item]:
         reader = None
         try:
             with file.open() as stream:
@@ -64,9 +68,7 @@ def open_archive(file: File, options: SourceOptions) -> Source:
             yield BrokenItem(path_id(file.name), file.name, "list", where)
 
     plain = file.local and file.name.lower().endswith(".tar")
-    return Source(
-        items, lambda: sum(1 for _ in items()) if plain else None, passed_over=passed_over
-    )
+    return Source(items, lambda: sum(1 for _ in items(Counter())) if plain else None)
 
 
 def _unreadable(member: Member) -> str | None:
