@@ -138,7 +138,7 @@ def test_1001_classes_with_names_of_their_own_are_not_imagenets(tmp_path):
 
 @pytest.mark.parametrize("labels", ["[1, 2, 3, 4, 5]", '["a"]', "{", '"abcde"', "[" * 100_000])
 def test_labels_that_do_not_fit_are_an_error(labels):
-    with pytest.raises(WeightsError, match="labels in its metadata do not fit"):
+    with pytest.raises(WeightsError, match="what its metadata says of its classes does not fit"):
         classifier(5, labels=labels)
 
 

@@ -119,3 +119,17 @@ def test_endpoint_sizes_are_those_of_same_padding(size):
 def test_an_impossible_network_is_refused(arguments):
     with pytest.raises(ValueError, match="Received"):
         network(*arguments)
+
+
+def test_a_hidden_layer_is_part_of_the_head_alone():
+    plain, deep = network("mobilenet_v2", 0.35, 3), network("mobilenet_v2", 0.35, 3, hidden_units=9)
+    assert deep.convolutions == plain.convolutions
+    assert deep.num_features == plain.num_features == 1280
+    assert [layer.weights_shape for layer in deep.head] == [(1, 1, 1280, 9), (1, 1, 9, 3)]
+    assert deep.variables(logits=False) == plain.variables(logits=False)
+    assert deep.num_parameters(logits=False) == plain.num_parameters(logits=False)
+    more = (1280 + 1) * 9 + (9 + 1) * 3 - (1280 + 1) * 3
+    assert deep.num_parameters(logits=True) == plain.num_parameters(logits=True) + more
+    more = 1280 * 9 + 9 * 3 - 1280 * 3
+    assert deep.multiply_adds(96, 96) == plain.multiply_adds(96, 96) + more
+    assert deep.multiply_adds(96, 96, logits=False) == plain.multiply_adds(96, 96, logits=False)

@@ -55,8 +55,10 @@ Family = Literal["mobilenet_v1", "mobilenet_v2"]
 
 # TF-Slim's dropout on the pooled features, before the logits, in training.
 DROPOUT_RATES: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
-Kind = Literal["conv", "depthwise", "logits"]
-Activation = Literal["relu6"]  # whose mathematics are in `graph` and in `keras.ops`
+Kind = Literal["conv", "depthwise", "hidden", "logits"]
+Activation = Literal["relu6", "relu"]  # whose mathematics are in `graph` and in `keras.ops`
+
+INPUT_RANGE = (-1.0, 1.0)  # what black and white become for the published networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ class Layer:
 
     Attributes:
         scope: TF-Slim variable scope, for example `MobilenetV2/expanded_conv_3/depthwise`.
-        kind: `conv` (full), `depthwise` (multiplier 1), or `logits` (1×1 with bias on the pooled
-            features: no batch norm, no activation).
+        kind: `conv` (full), `depthwise` (multiplier 1), `hidden` (1×1 with bias on the pooled
+            features: no batch norm), or `logits` (the same, without activation).
         kernel, stride: of the square window; padding is SAME, computed from the actual input size.
         in_channels, out_channels: equal for `depthwise`.
         activation: what follows the batch norm; None: nothing (V2's projections are linear).
@@ -99,7 +101,7 @@ class Layer:
     @property
     def batch_norm(self) -> bool:
         """Whether batch normalisation follows (else a bias)."""
-        return self.kind != "logits"
+        return self.kind in ("conv", "depthwise")
 
     def batch_norm_name(self, statistic: str) -> str:
         """Variable name of `gamma`, `beta`, `moving_mean` or `moving_variance`."""
@@ -121,17 +123,23 @@ class Layer:
 class Network:
     """A MobileNet of one depth multiplier: the layers in order, the logits last.
 
-    The value passed from the last convolution to the logits is its global average pool: the
-    feature vector.
+    The global average pool of the last convolution is the feature vector. From there to the logits
+    a classifier may have a hidden layer, which the published ones have not.
+
+    Attributes:
+        family, depth_multiplier: which MobileNet.
+        layers: in order.
+        input_range: the values that black and white pixels have for the first convolution.
     """
 
     family: Family
     depth_multiplier: float
     layers: tuple[Layer, ...]
+    input_range: tuple[float, float] = INPUT_RANGE
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the fields: what is derived from them is derived again."""
-        return (Network, (self.family, self.depth_multiplier, self.layers))
+        return (Network, (self.family, self.depth_multiplier, self.layers, self.input_range))
 
     @property
     def scope(self) -> str:
@@ -140,8 +148,13 @@ class Network:
 
     @property
     def convolutions(self) -> tuple[Layer, ...]:
-        """All layers but the logits."""
-        return self.layers[:-1]
+        """All layers but the hidden one and the logits."""
+        return tuple(layer for layer in self.layers if layer.batch_norm)
+
+    @property
+    def hidden(self) -> Layer | None:
+        """The dense layer between features and logits, where there is one."""
+        return next((layer for layer in self.layers if layer.kind == "hidden"), None)
 
     @property
     def logits(self) -> Layer:
@@ -151,7 +164,12 @@ class Network:
     @property
     def num_features(self) -> int:
         """Size of the feature vector."""
-        return self.logits.in_channels
+        return self.convolutions[-1].out_channels
+
+    @property
+    def head(self) -> tuple[Layer, ...]:
+        """The layers on the pooled features: the hidden one, where there is one, and the logits."""
+        return tuple(layer for layer in self.layers if not layer.batch_norm)
 
     @property
     def num_classes(self) -> int:
@@ -176,7 +194,7 @@ class Network:
         """Multiply-adds of the convolutions for one image, as the papers count them."""
         total = 0
         for layer, (rows, columns) in self._output_sizes(height, width):
-            if layer.kind == "logits" and not logits:
+            if not (layer.batch_norm or logits):
                 continue
             kernel_rows, kernel_columns, in_channels, out_channels = layer.weights_shape
             total += rows * columns * kernel_rows * kernel_columns * in_channels * out_channels
@@ -200,12 +218,26 @@ class Network:
         for layer in self.convolutions:
             height, width = -(-height // layer.stride), -(-width // layer.stride)  # SAME: ceil
             yield layer, (height, width)
-        yield self.logits, (1, 1)
+        yield from ((layer, (1, 1)) for layer in self.head)
 
 
 @lru_cache
-def network(family: Family, depth_multiplier: float, num_classes: int = NUM_CLASSES) -> Network:
+def network(
+    family: Family,
+    depth_multiplier: float,
+    num_classes: int = NUM_CLASSES,
+    *,
+    hidden_units: int | None = None,
+    input_range: tuple[float, float] = INPUT_RANGE,
+) -> Network:
     """The network of a family at a depth multiplier (any positive value; Google used 0.25 to 1.4).
+
+    Args:
+        family: V1 or V2.
+        depth_multiplier: of the numbers of channels.
+        num_classes: number of logits.
+        hidden_units: of a dense layer with ReLU between features and logits; None for none.
+        input_range: the values of black and white pixels for the first convolution.
 
     Raises:
         ValueError: for an unknown family or a depth multiplier that is not positive.
@@ -219,11 +251,16 @@ def network(family: Family, depth_multiplier: float, num_classes: int = NUM_CLAS
     else:
         raise ValueError(f"family must be mobilenet_v1 or mobilenet_v2. Received: {family!r}")
     scope = layers[0].scope.split("/")[0]
+    if hidden_units is not None:
+        layers.append(Layer(
+            f"{scope}/Logits/Hidden", "hidden", 1, 1, layers[-1].out_channels, hidden_units,
+            activation="relu", residual=None, endpoints=(),
+        ))  # fmt: skip
     logits = Layer(
         f"{scope}/Logits/Conv2d_1c_1x1", "logits", 1, 1, layers[-1].out_channels, num_classes,
         activation=None, residual=None, endpoints=(),
     )  # fmt: skip
-    return Network(family, depth_multiplier, (*layers, logits))
+    return Network(family, depth_multiplier, (*layers, logits), input_range)
 
 
 def _v1_layers(multiplier: float) -> Iterator[Layer]:

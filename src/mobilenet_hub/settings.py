@@ -7,11 +7,14 @@ written down in one place and forgotten in another.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, get_args
 
 from mobilenet_hub.errors import InputError
+from mobilenet_hub.networks import INPUT_RANGE
 
 if TYPE_CHECKING:  # commands that need no arrays start sooner without
     import numpy as np
@@ -22,6 +25,7 @@ EngineName = Literal["openvino", "onnxruntime"]
 Precision = Literal["float32", "bf16"]
 Normalize = Literal["l2"]
 DType = Literal["float32", "float16"]
+Probabilities = Literal["softmax", "sigmoid"]
 
 # The number of pixels at which Pillow refuses an image: a picture of 13,377 × 13,377. Decoding
 # takes 4 to 11 bytes a pixel, of a WebP 18: at most 3 GiB.
@@ -177,6 +181,95 @@ class Settings:
             compute["providers"] = tuple(compute["providers"])
         own = _chosen(values, Settings)
         return cls(PreprocessingSettings.from_dict(values), Compute(**compute), **own)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    """What a classifier of somebody's own says of itself, in the metadata of its weights.
+
+    Attributes:
+        labels: the name of each logit.
+        preprocessing: that it was made with; None for the module's own.
+        activation: what makes probabilities of logits: `softmax`, or `sigmoid` where an image may
+            have several labels, each with a probability of its own.
+        temperature: by which logits are divided before that (Guo et al., arXiv 1706.04599).
+        reject_threshold: least cosine of an image's features to the nearest prototype; below it the
+            image is none of the classes. None: no image is rejected.
+        precision: that temperature, threshold and prototypes were fitted with.
+        input_range: the values of black and white pixels for the first convolution.
+
+    Raises:
+        InputError: settings that mean nothing.
+    """
+
+    labels: tuple[str, ...]
+    preprocessing: PreprocessingSettings | None = None
+    activation: Probabilities = "softmax"
+    temperature: float = 1.0
+    reject_threshold: float | None = None
+    precision: Precision = "float32"
+    input_range: tuple[float, float] = INPUT_RANGE
+
+    def __post_init__(self) -> None:
+        if not self.labels or not all(isinstance(label, str) for label in self.labels):
+            raise InputError(f"labels must be texts. Received: {str(self.labels)[:100]}")
+        for name, choices in (("activation", Probabilities), ("precision", Precision)):
+            if (value := getattr(self, name)) not in get_args(choices):
+                raise InputError(f"{name} must be one of {get_args(choices)}. Received: {value!r}")
+        if not (_is_finite(self.temperature) and self.temperature > 0):
+            raise InputError(f"temperature must be positive. Received: {self.temperature!r}")
+        threshold = self.reject_threshold
+        if threshold is not None and not (_is_finite(threshold) and -1 <= threshold <= 1):
+            raise InputError(
+                f"reject_threshold must be a cosine, in [-1,1]. Received: {threshold!r}"
+            )
+        low, high = self.input_range if len(self.input_range) == 2 else (0, 0)
+        if not (_is_finite(low) and _is_finite(high) and low < high):
+            raise InputError(
+                f"input_range must be two numbers, ascending. Received: {self.input_range!r}"
+            )
+
+    def to_metadata(self) -> dict[str, str]:
+        """As texts, for the metadata of weights; what is None is left out."""
+        values = asdict(self)
+        if self.preprocessing is not None:
+            del values["preprocessing"]["max_pixels"]  # a limit of the reader's
+        return {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
+        """From the metadata of weights; None where it has no labels.
+
+        Raises:
+            InputError, ValueError, RecursionError: what it says is not what `to_metadata` writes.
+        """
+        if "labels" not in metadata:
+            return None
+        values: dict[str, Any] = {
+            name: text if name in ("activation", "precision") else json.loads(text)
+            for name, text in _chosen(metadata, cls).items()
+        }
+        for name, kind in (("labels", list), ("preprocessing", dict), ("input_range", list)):
+            if name in values and not isinstance(values[name], kind):
+                raise InputError(
+                    f"{name} must be a {kind.__name__}. Received: {metadata[name]:.100}"
+                )
+        if "preprocessing" in values:
+            own = {**values["preprocessing"], "max_pixels": MAX_PIXELS}
+            values["preprocessing"] = PreprocessingSettings.from_dict(
+                {"height": 0, "width": 0} | own
+            )
+        for name in {"labels", "input_range"} & values.keys():
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
 def _chosen(values: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:

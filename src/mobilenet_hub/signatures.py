@@ -301,8 +301,14 @@ class BaseModule:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the bytes of an image file become what this module takes: of its own size."""
-        return Preprocessing(self.info.image_size, self.info.image_size)
+        """How the bytes of an image file become what this module takes.
+
+        As a classifier of somebody's own says, else the plain one of the module's size.
+        """
+        classifier = self.current_weights().classifier
+        if classifier is None or classifier.preprocessing is None:
+            return Preprocessing(self.info.image_size, self.info.image_size)
+        return Preprocessing(**classifier.preprocessing.to_dict())
 
     @property
     def variable_map(self) -> Mapping[str, Any]:

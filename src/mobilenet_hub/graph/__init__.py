@@ -1,8 +1,8 @@
 """A network and its weights as one ONNX graph, batch norm folded into the convolutions.
 
-The graph takes images as people have them (NHWC, uint8 in [0,255] or float32 in [0,1]), computes
-`2x − 1` itself, and runs the convolutions in ONNX's NCHW. Padding is ONNX's `SAME_UPPER`, which is
-TensorFlow's SAME for every input size.
+The graph takes images as people have them (NHWC, uint8 in [0,255] or float32 in [0,1]), scales them
+to the network's input range itself (`2x − 1` for the published ones), and runs the convolutions in
+ONNX's NCHW. Padding is ONNX's `SAME_UPPER`, which is TensorFlow's SAME for every input size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mobilenet_hub.weights.canonical import Tensors, Weights
 InputDType = Literal["uint8", "float32"]
 INPUT = "images"
 DEFAULT_OUTPUT = "default"
-_CLIPS: dict[Activation, tuple[int, int]] = {"relu6": (0, 6)}  # activations that are bounds
+_CLIPS: dict[Activation, tuple[int, ...]] = {"relu6": (0, 6), "relu": (0,)}  # as bounds
 
 
 def build_graph(
@@ -103,13 +103,14 @@ class _Builder:
         self._graph = graph
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
-        """`images` to `scaled`: [-1,1], NCHW."""
+        """`images` to `scaled`: in the network's input range, NCHW."""
         value = INPUT
         if input_dtype == "uint8":
             value = self._node("Cast", [value], "as_float", to=1)
-        factor = 2 / 255 if input_dtype == "uint8" else 2.0
-        value = self._node("Mul", [value, self._constant("factor", np.float32(factor))], "doubled")
-        value = self._node("Sub", [value, self._constant("one", np.float32(1))], "centred")
+        low, high = self.weights.network.input_range
+        factor = (high - low) / (255 if input_dtype == "uint8" else 1)
+        value = self._node("Mul", [value, self._constant("factor", np.float32(factor))], "spread")
+        value = self._node("Sub", [value, self._constant("offset", np.float32(-low))], "moved")
         self._node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
 
     def add_convolution(self, layer: Layer, value: str) -> str:
@@ -128,9 +129,7 @@ class _Builder:
             kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2,
             group=layer.in_channels if depthwise else 1, auto_pad="SAME_UPPER",
         )  # fmt: skip
-        if layer.activation is not None:
-            bounds = [self._constant(f"bound_{b}", np.float32(b)) for b in _CLIPS[layer.activation]]
-            value = self._node("Clip", [value, *bounds], f"{layer.scope}/activation")
+        value = self._activated(layer, value)
         if layer.residual is not None:
             residual = self._final_value(layer.residual)
             value = self._node("Add", [value, residual], f"{layer.scope}/add")
@@ -145,14 +144,10 @@ class _Builder:
         self._node("Reshape", [pooled, shape], flat)
         if task == "feature_vector":
             return
-        kernel = self.weights.tensors[net.logits.weights_name].reshape(net.num_features, -1)
-        biases = self.weights.tensors[f"{net.logits.scope}/biases"]
-        inputs = [
-            flat,
-            self._constant("logits/kernel", kernel),
-            self._constant("logits/bias", biases),
-        ]
-        self._node("Gemm", inputs, DEFAULT_OUTPUT)
+        value = flat
+        for layer in net.head:
+            name = DEFAULT_OUTPUT if layer.kind == "logits" else layer.scope
+            value = self._activated(layer, self._dense(layer, value, name))
 
     def add_endpoint(self, name: str) -> None:
         """Expose an endpoint as an NHWC output."""
@@ -163,6 +158,23 @@ class _Builder:
             raise OutputError(f"Expected one of the endpoints {known}. Received: {name!r}")
         self._node("Transpose", [self._final_value(layer.scope)], name, perm=[0, 2, 3, 1])
         self._graph.outputs.append(Port(name, ("batch", None, None, layer.out_channels)))
+
+    def _dense(self, layer: Layer, value: str, output: str) -> str:
+        """A layer of the head: a matrix product and a bias."""
+        kernel = self.weights.tensors[layer.weights_name].reshape(layer.in_channels, -1)
+        inputs = [
+            value,
+            self._constant(f"{layer.kind}/kernel", kernel),
+            self._constant(f"{layer.kind}/bias", self.weights.tensors[f"{layer.scope}/biases"]),
+        ]
+        return self._node("Gemm", inputs, output)
+
+    def _activated(self, layer: Layer, value: str) -> str:
+        """A value after the layer's activation, if it has one."""
+        if layer.activation is None:
+            return value
+        bounds = [self._constant(f"bound_{b}", np.float32(b)) for b in _CLIPS[layer.activation]]
+        return self._node("Clip", [value, *bounds], f"{layer.scope}/activation")
 
     def _final_value(self, scope: str) -> str:
         """Name of a layer's value after its activation and residual."""

@@ -213,10 +213,10 @@ class Convolution(_NetworkLayer):
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
 class Logits(_NetworkLayer):
-    """The classification layer: a 1×1 convolution with bias on the pooled features.
+    """A layer of the head: a 1×1 convolution with bias on the pooled features.
 
     Args:
-        layer: the network's `logits`.
+        layer: the network's `logits`, or its `hidden` layer before them, which has a ReLU.
         weight_decay: of the kernel.
         initial: makes the kernel to begin with.
         **kwargs: of `keras.layers.Layer`.
@@ -233,7 +233,7 @@ class Logits(_NetworkLayer):
         super().__init__(layer, weight_decay=weight_decay, initial=initial, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:
-        """Create `weights` [1, 1, in, classes] and `biases` [classes]."""
+        """Create `weights` [1, 1, in, out] and `biases` [out]."""
         with self._slim_scope():
             self.kernel = self._kernel(regularized=True)
             self.bias = self._variable("biases", np.zeros(self.layer.out_channels, np.float32))
@@ -243,10 +243,11 @@ class Logits(_NetworkLayer):
         return [self.kernel, self.bias]
 
     def call(self, inputs: Any) -> Any:
-        """Logits [batch, classes] of features [batch, in]."""
+        """[batch, out] of features [batch, in]."""
         kernel = keras.ops.reshape(self._cast(self.kernel), self.layer.weights_shape[2:])
-        return keras.ops.matmul(self._cast(inputs), kernel) + self._cast(self.bias)
+        x = keras.ops.matmul(self._cast(inputs), kernel) + self._cast(self.bias)
+        return x if self.layer.activation is None else getattr(keras.ops, self.layer.activation)(x)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[batch, classes]."""
+        """[batch, out]."""
         return (input_shape[0], self.layer.out_channels)

@@ -11,6 +11,7 @@ from mobilenet_hub.arrays import PLAINLY_NOT_UNIT_RANGE
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError, InputTypeError
 from mobilenet_hub.keras.naming import HubLayer
+from mobilenet_hub.networks import INPUT_RANGE
 
 _NOT_UNIT_RANGE = (
     "float images must be in [0,1]; divide by 255, or pass uint8 (a Keras model casts it to the "
@@ -20,15 +21,16 @@ _NOT_UNIT_RANGE = (
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
 class InputScaling(HubLayer):
-    """Images to [-1,1]: `2x − 1` of floats in [0,1], of uint8 divided by 255.
+    """Images to the network's input range: [-1,1], `2x − 1`, of floats x in [0,1], or uint8 / 255.
 
     Computed in float32 under every policy (but float64): of a rounded x, `2x − 1` loses what is
     near zero. Floats above 8 are no images in [0,1] and are refused: by looking at them in eager
     calls, by an assertion in TensorFlow's graphs. What JAX or XLA compiles cannot be refused.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, input_range: tuple[float, float] = INPUT_RANGE, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.input_range = tuple(input_range)
 
     def call(self, images: Any) -> Any:
         """Scale [batch, height, width, 3], in either layout.
@@ -43,7 +45,12 @@ class InputScaling(HubLayer):
             images = images / 255.0
         else:
             check_range(images)
-        return images * 2.0 - 1.0
+        low, high = self.input_range
+        return images * (high - low) + low
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"input_range": self.input_range}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's."""

@@ -18,9 +18,10 @@ from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
 from mobilenet_hub.keras.network import InTraining, NetworkLayer
 from mobilenet_hub.keras.reusable import Reusable
-from mobilenet_hub.networks import WEIGHT_DECAY, network
+from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, WEIGHT_DECAY, network
 from mobilenet_hub.signatures import Signatures, checked_tags, split_inputs
 from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.classifier import CARRIED
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
@@ -239,9 +240,10 @@ class KerasLayer(InTraining, HubLayer):
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer; its weights are not in it."""
+        net, metadata = self.network_layer.network, self.network_layer.metadata
         own = {
             "handle": self._handle,
-            "num_classes": self.network_layer.network.num_classes,
+            "num_classes": net.num_classes,
             "arguments": _plain(self._arguments),
             "tags": _plain(self._given_tags),
             "signature": self._signature,
@@ -251,7 +253,9 @@ class KerasLayer(InTraining, HubLayer):
             "input_shape": self._image_shape,
             "weights": "random" if self._random else None,
             "weight_decay": self.network_layer.weight_decay,
-            "labels": self.network_layer.metadata.get("labels"),
+            "hidden_units": net.hidden and net.hidden.out_channels,
+            "input_range": net.input_range,
+            "classifier": {key: text for key, text in metadata.items() if key in CARRIED},
             "frozen": self.network_layer.frozen() if self.trainable else [],
         }
         return super().get_config() | own
@@ -265,8 +269,13 @@ class KerasLayer(InTraining, HubLayer):
         options = {key: value for key, value in config.items() if key != "requires"}
         handle = options.pop("handle")
         info = find(handle)
-        classes = options.pop("num_classes", info.network.num_classes)
-        net = network(info.family, info.depth_multiplier, classes)
+        net = network(
+            info.family,
+            info.depth_multiplier,
+            options.pop("num_classes", NUM_CLASSES),
+            hidden_units=options.pop("hidden_units", None),
+            input_range=tuple(options.pop("input_range", INPUT_RANGE)),
+        )
         weights: Weights | None = None
         if options.get("weights") == "random":
             weights = random_weights(net, logits=info.task == "classification")
@@ -282,8 +291,9 @@ class KerasLayer(InTraining, HubLayer):
             weight_decay=options.pop("weight_decay", WEIGHT_DECAY),
             dtype=options["dtype"],
         )
-        if (labels := options.pop("labels", None)) is not None:
+        if labels := options.pop("labels", None):  # as older files had them
             network_layer.metadata["labels"] = labels
+        network_layer.metadata |= options.pop("classifier", {})
         frozen = options.pop("frozen", ())
         order = order_in_file(options.get("name", ""), variables_by_name(network_layer))
         network_layer.is_unset = weights is None and not order

@@ -18,6 +18,7 @@ from mobilenet_hub.keras.inputs import InputScaling
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
 from mobilenet_hub.signatures import checked_momentum
 from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.classifier import once_trained
 
 
 class NetworkLayer(keras.layers.Layer):
@@ -39,7 +40,8 @@ class NetworkLayer(keras.layers.Layer):
         info: the module.
         network: of the weights; its number of classes may be the caller's own.
         is_unset: whether it was made without weights.
-        metadata: of the weights once they are trained: provenance, and `labels` if there are any.
+        metadata: of the weights once they are trained: provenance, and what of a classifier's
+            settings training leaves as it is: not what was fitted to the weights before.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class NetworkLayer(keras.layers.Layer):
         momentum = checked_momentum(info.batch_norm_momentum if momentum is None else momentum)
         common = {"weight_decay": weight_decay, "dtype": dtype, "initial": unset}
         self.weight_decay = weight_decay
-        self.scale = InputScaling(name="inputs_scaled", dtype=dtype)
+        self.scale = InputScaling(network.input_range, name="inputs_scaled", dtype=dtype)
         self.convolutions = [
             Convolution(layer, momentum=momentum, data_format=data_format, **common)
             for layer in network.convolutions
@@ -72,14 +74,14 @@ class NetworkLayer(keras.layers.Layer):
         if info.task == "classification":
             rate = DROPOUT_RATES[network.family]
             dropout = keras.layers.Dropout(rate, name="dropout", dtype=dtype)
-            self.head = [dropout, Logits(network.logits, **common)]
+            self.head = [dropout, *(Logits(layer, **common) for layer in network.head)]
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()
         # Under this name they stand in Keras's files.
         self._sublayers = [self.scale, *self.convolutions, self.pool, *self.head]
         self.build()  # Keras's own: tells torch of the parameters
         self._last: Weights | None = None
-        self.metadata = _provenance(info, weights)
+        self.metadata = once_trained(info.handle, weights)
         if weights is not None:
             assign_weights(self, weights)
             self._last = _only(weights, variables_by_name(self).keys())
@@ -142,8 +144,11 @@ class NetworkLayer(keras.layers.Layer):
 
     def logits(self, features: Any, **training: Any) -> Any:
         """Logits [batch, num_classes] of features, with TF-Slim's dropout in training."""
-        dropout, logits = self.head
-        return logits(dropout(features, **training))
+        dropout, *dense = self.head
+        x = dropout(features, **training)
+        for layer in dense:
+            x = layer(x)
+        return x
 
     def build(self, images_shape: Any = None) -> None:
         """The layers are built."""
@@ -224,16 +229,6 @@ def _only(weights: Weights, names: Set[str]) -> Weights:
         return weights
     tensors = {name: value for name, value in weights.tensors.items() if name in names}
     return Weights(weights.network, tensors, weights.metadata)
-
-
-def _provenance(info: ModuleInfo, origin: Weights | None) -> dict[str, str]:
-    """Of the weights once they are trained."""
-    if origin is None:
-        return {"handle": info.handle, "source": "a Keras file, read and perhaps trained further"}
-    carried = {key: origin.metadata[key] for key in ("labels", "license") if key in origin.metadata}
-    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
-    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
-    return {"handle": info.handle, "source": source, **carried, **began}
 
 
 def _refuse_graphs(*, functions: bool) -> None:

@@ -26,6 +26,7 @@ from mobilenet_hub.tensorflow.network import (
     made_outside,
 )
 from mobilenet_hub.weights.canonical import Weights, from_tensors
+from mobilenet_hub.weights.classifier import once_trained
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 _KEYS = tf.compat.v1.GraphKeys
@@ -78,7 +79,7 @@ class GraphModule(BaseModule):
         self.tags = checked_tags(tags)
         resolved = resolve(spec, weights)
         self.info = resolved.info
-        self._metadata = resolved.weights.metadata
+        self._metadata = once_trained(self.info.handle, resolved.weights)
         self._network = made_outside(lambda: self._make(resolved.weights, name))
 
     def _make(self, weights: Weights, name: str) -> MobileNet:
@@ -136,7 +137,7 @@ class GraphModule(BaseModule):
             values = session.run(variables)
         return from_tensors(
             values,
-            metadata=dict(self._metadata),
+            metadata=self._metadata,
             where=f"the session's {self.name}",
             expected=self._network.network,
         )

@@ -17,7 +17,7 @@ import tf_keras
 
 from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import KerasLayerError
-from mobilenet_hub.networks import network
+from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, network
 from mobilenet_hub.signatures import checked_tags
 from mobilenet_hub.tensorflow.loaded import LoadedModule
 from mobilenet_hub.weights.canonical import Weights
@@ -217,8 +217,7 @@ class KerasLayer(tf_keras.layers.Layer):
             "output_key": self._output_key,
             "output_shape": self._output_shape,
         }
-        if (classes := self._own_classes()) is not None:
-            own["num_classes"] = classes
+        own |= self._own_network()
         for key, value in self._arguments.items():
             try:
                 json.dumps(value)
@@ -239,9 +238,13 @@ class KerasLayer(tf_keras.layers.Layer):
         options = dict(config)
         handle = options.pop("handle")
         info = find(handle)
-        net = info.network
-        if classes := options.pop("num_classes", None):
-            net = network(info.family, info.depth_multiplier, classes)
+        net = network(
+            info.family,
+            info.depth_multiplier,
+            options.pop("num_classes", NUM_CLASSES),
+            hidden_units=options.pop("hidden_units", None),
+            input_range=tuple(options.pop("input_range", INPUT_RANGE)),
+        )
         weights = load_weights(info) if net == info.network and is_here(info) else None
         names = net.variables(logits=info.task == "classification")
         order = order_in_file(options.get("name", ""), names)
@@ -251,12 +254,15 @@ class KerasLayer(tf_keras.layers.Layer):
         layer._handle = handle
         return layer
 
-    def _own_classes(self) -> int | None:
-        """The number of classes, where it is not the published module's."""
+    def _own_network(self) -> dict[str, Any]:
+        """What a classifier's network has otherwise than the published module's."""
         net = getattr(self._module, "network", None)
-        if net is None or not hasattr(self._module, "info"):
-            return None
-        return None if net == self._module.info.network else net.num_classes
+        if net is None or not hasattr(self._module, "info") or net == self._module.info.network:
+            return {}
+        hidden = net.hidden and net.hidden.out_channels
+        return {
+            "num_classes": net.num_classes, "hidden_units": hidden, "input_range": net.input_range
+        }  # fmt: skip
 
     def _if_trainable(self, loss: Callable[[], Any]) -> Callable[[], Any]:
         return lambda: loss() if self.trainable else 0.0

@@ -22,6 +22,7 @@ from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
 from mobilenet_hub.tensorflow.inputs import unit_images
 from mobilenet_hub.tensorflow.network import MobileNet, l2_loss, made_outside
 from mobilenet_hub.weights.canonical import Weights, from_tensors
+from mobilenet_hub.weights.classifier import once_trained
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
@@ -142,8 +143,7 @@ class LoadedModule(tf.Module):
         values = {name: variable.numpy() for name, variable in self.tensorflow_variables.items()}
         last = self._last
         if last is None or any(not np.array_equal(v, last.tensors[n]) for n, v in values.items()):
-            began = "a file" if self._origin is None else self._origin.metadata.get("source")
-            metadata = {"handle": self.info.handle, "source": f"trained, beginning with: {began}"}
+            metadata = once_trained(self.info.handle, self._origin)
             last = from_tensors(values, metadata=metadata, where=repr(self), expected=self.network)
             self._last = last
         return last

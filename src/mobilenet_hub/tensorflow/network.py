@@ -111,7 +111,8 @@ class MobileNet(tf.Module):
         updates: list[Any] = []
         keep = momentum if update_averages else None
         with tf.name_scope("hub_input"):
-            x = tf.subtract(tf.multiply(images, 2.0, name="Mul"), 1.0, name="Sub")
+            low, high = self.network.input_range
+            x = tf.subtract(tf.multiply(images, high - low, name="Mul"), -low, name="Sub")
         values: dict[str, Any] = {}
         endpoints: dict[str, Any] = {}
         for layer in self.network.convolutions:
@@ -173,14 +174,21 @@ class MobileNet(tf.Module):
         return y
 
     def _logits(self, network: Network, pooled: Any, training: bool) -> Any:
-        layer = network.logits
         with tf.name_scope(f"{network.scope}/Logits"):
+            x = pooled
             if training:
-                pooled = tf.nn.dropout(pooled, DROPOUT_RATES[network.family], name="Dropout")
-            with tf.name_scope("Conv2d_1c_1x1"):
-                x = tf.nn.conv2d(pooled, self.by_name[layer.weights_name], 1, "SAME", name="Conv2D")
-                x = tf.nn.bias_add(x, self.by_name[f"{layer.scope}/biases"], name="BiasAdd")
+                x = tf.nn.dropout(x, DROPOUT_RATES[network.family], name="Dropout")
+            for layer in network.head:
+                x = self._dense(layer, x)
             return tf.squeeze(x, (1, 2), name="SpatialSqueeze")
+
+    def _dense(self, layer: Layer, x: Any) -> Any:
+        with tf.name_scope(layer.scope.rpartition("/")[2]):
+            x = tf.nn.conv2d(x, self.by_name[layer.weights_name], 1, "SAME", name="Conv2D")
+            x = tf.nn.bias_add(x, self.by_name[f"{layer.scope}/biases"], name="BiasAdd")
+            if layer.activation is not None:
+                x = getattr(tf.nn, layer.activation)(x, name=layer.activation.capitalize())
+            return x
 
     @property
     def regularized(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def with_1001_classes(
     Raises:
         WeightsError: as `with_background`.
     """
-    names = [name for name in tensors if "/Logits/" in name]
+    names = [name for name in tensors if "/Logits/Conv2d_1c_1x1/" in name]
     biases = next((name for name in names if name.endswith("/biases")), "")
     kernel = next((name for name in names if name.endswith("/weights")), "")
     if not (kernel and biases) or tensors[biases].shape != (NUM_CLASSES - 1,):

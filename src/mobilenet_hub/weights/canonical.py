@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import TensorMismatchError, WeightsError
 from mobilenet_hub.files import write_atomically
-from mobilenet_hub.labels import class_names, imagenet_labels
-from mobilenet_hub.networks import NUM_CLASSES, Network, network
+from mobilenet_hub.labels import imagenet_labels, unnamed_classes
+from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, Network, network
+from mobilenet_hub.settings import ClassifierSettings
 from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
 
 FORMAT = "mobilenet-hub/1"
 MAX_FILE_BYTES = 1 << 30  # the largest network is 25 MB; anything near this is not one
+PROTOTYPES = "prototypes"  # their name in a file, beside the tensors of the network
+_UNIT_LENGTH = 1e-3  # how far the length of a prototype may be from 1
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -38,41 +41,41 @@ class Weights:
         network: what they are the weights of.
         tensors: canonical name to float32 array (HWIO kernels, HWI1 for depthwise ones); read-only.
         metadata: provenance, all strings: `handle`, `source`, `source_sha256`,
-            `converter_version`, `license`, and whatever else there is to say; `labels`, a JSON list
-            of names, where the classes are not ImageNet's.
+            `converter_version`, `license`, and whatever else there is to say; the fields of
+            `settings.ClassifierSettings` where the classes are not ImageNet's.
         sha256: of the safetensors file they were loaded from; None before they are written.
+        prototypes: float32 [prototypes, num_features] of unit length: directions of features that a
+            classifier was made with, by whose distance it tells what is none of its classes.
+        classifier: what a classifier of somebody's own says of itself; None for ImageNet's.
 
     Raises:
         TensorMismatchError: lists all missing, extra and misshapen tensors.
-        WeightsError: for values that are not finite, negative variances, or labels that are not as
-            many as the classes.
+        WeightsError: for values that are not finite, negative variances, or settings of a
+            classifier that mean nothing or do not fit it.
     """
 
     network: Network
     tensors: Tensors
     metadata: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
+    prototypes: NDArray[np.float32] | None = None
+    classifier: ClassifierSettings | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         where = self.metadata.get("source", "these weights")
         wanted = _check_names(self.tensors, self.network, where)
         _check_values(self.tensors, where)
-        ordered = {name: self.tensors[name].view() for name in wanted}
-        for tensor in ordered.values():
-            tensor.flags.writeable = False
+        ordered = {name: _read_only(self.tensors[name]) for name in wanted}
         object.__setattr__(self, "tensors", MappingProxyType(ordered))
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
-        try:
-            self.labels  # noqa: B018, they must fit
-        except (ValueError, RecursionError) as error:
-            raise WeightsError(
-                f"{where}: the labels in its metadata do not fit: {error}"
-            ) from error
+        self._set_metadata(self.metadata)
+        if self.prototypes is not None:
+            object.__setattr__(self, "prototypes", _read_only(self.prototypes))
+            _check_prototypes(self, where)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by parts: a read-only mapping cannot be."""
-        parts = (self.network, dict(self.tensors), dict(self.metadata), self.sha256)
-        return (Weights, parts)
+        parts = (self.network, dict(self.tensors), dict(self.metadata))
+        return (Weights, (*parts, self.sha256, self.prototypes))
 
     @property
     def has_logits(self) -> bool:
@@ -85,7 +88,9 @@ class Weights:
 
         Empty where the classification layer is not included.
         """
-        return class_names(self.network.num_classes, self.metadata) if self.has_logits else ()
+        if self.classifier is not None:
+            return self.classifier.labels
+        return unnamed_classes(self.network.num_classes) if self.has_logits else ()
 
     @property
     def is_imagenet(self) -> bool:
@@ -95,10 +100,14 @@ class Weights:
     def with_metadata(self, **more: str) -> Weights:
         """The same tensors, which were checked already, with more said of them."""
         other: Weights = object.__new__(Weights)
-        metadata = MappingProxyType({**self.metadata, **more})
-        for name, value in {**vars(self), "metadata": metadata, "sha256": None}.items():
+        for name, value in {**vars(self), "sha256": None}.items():
             object.__setattr__(other, name, value)
+        other._set_metadata({**self.metadata, **more})
         return other
+
+    def _set_metadata(self, metadata: Mapping[str, str]) -> None:
+        object.__setattr__(self, "metadata", MappingProxyType(dict(metadata)))
+        object.__setattr__(self, "classifier", _classifier_of(self))
 
     def save(self, path: str | PathLike[str]) -> str:
         """Write a safetensors file, atomically and reproducibly; returns its sha256."""
@@ -113,7 +122,10 @@ def to_bytes(weights: Weights) -> bytes:
 
     # One JSON value under one key: safetensors does not keep the order of several keys.
     metadata = {"mobilenet_hub": json.dumps({"format": FORMAT, **weights.metadata}, sort_keys=True)}
-    return save({k: np.ascontiguousarray(v) for k, v in weights.tensors.items()}, metadata)
+    tensors = {k: np.ascontiguousarray(v) for k, v in weights.tensors.items()}
+    if weights.prototypes is not None:
+        tensors[PROTOTYPES] = np.ascontiguousarray(weights.prototypes)
+    return save(tensors, metadata)
 
 
 def fingerprint(weights: Weights) -> str:
@@ -166,11 +178,20 @@ def from_tensors(
         if value.dtype.kind != "f":
             raise WeightsError(f"{where}: tensor {name} must be float. Received: {value.dtype}")
     float32 = {name: np.require(v, np.float32, ["C", "A"]) for name, v in tensors.items()}
-    net = expected if expected is not None else network_of(float32, where)
-    return Weights(net, float32, {"source": where, **(metadata or {})}, sha256)
+    prototypes = float32.pop(PROTOTYPES, None)
+    metadata = {"source": where, **(metadata or {})}
+    net = expected
+    if net is None:
+        settings = _settings_in(metadata, where)
+        net = network_of(float32, where, settings.input_range if settings else INPUT_RANGE)
+    return Weights(net, float32, metadata, sha256, prototypes)
 
 
-def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights") -> Network:
+def network_of(
+    tensors: Mapping[str, NDArray[Any]],
+    where: str = "these weights",
+    input_range: tuple[float, float] = INPUT_RANGE,
+) -> Network:
     """The network whose shapes these tensors have, among the published depth multipliers.
 
     Raises:
@@ -181,10 +202,11 @@ def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights"
     candidates = dict.fromkeys((r.family, r.depth_multiplier) for r in modules().values())
     best: tuple[int, Network] | None = None
     for family, multiplier in candidates:
-        net = network(family, multiplier)
-        biases = tensors.get(f"{net.logits.scope}/biases", np.empty(0))
-        if biases.ndim == 1 and 0 < len(biases) != NUM_CLASSES:
-            net = network(family, multiplier, len(biases))
+        scope = network(family, multiplier).scope
+        net = network(
+            family, multiplier, _units(tensors, f"{scope}/Logits/Conv2d_1c_1x1") or NUM_CLASSES,
+            hidden_units=_units(tensors, f"{scope}/Logits/Hidden"), input_range=input_range,
+        )  # fmt: skip
         wanted = net.variables(logits=f"{net.logits.scope}/weights" in tensors)
         wrong = sum(1 for n, s in wanted.items() if n not in tensors or tensors[n].shape != s)
         wrong += sum(1 for n in tensors if n not in wanted)
@@ -195,6 +217,12 @@ def network_of(tensors: Mapping[str, NDArray[Any]], where: str = "these weights"
     assert best is not None
     _check_names(tensors, best[1], where)
     raise AssertionError("unreachable: the nearest network differs")
+
+
+def _units(tensors: Mapping[str, NDArray[Any]], scope: str) -> int | None:
+    """The size of a dense layer's output, by its biases; None where there is no such layer."""
+    biases = tensors.get(f"{scope}/biases", np.empty(0))
+    return len(biases) if biases.ndim == 1 and len(biases) else None
 
 
 def _check_names(
@@ -230,3 +258,55 @@ def _check_values(tensors: Tensors, where: str) -> None:
     negative = [n for n, v in tensors.items() if n.endswith("moving_variance") and (v < 0).any()]
     if negative:
         raise WeightsError(f"{where}: variances must not be negative. Received: {negative}")
+
+
+def _settings_in(metadata: Mapping[str, str], where: str) -> ClassifierSettings | None:
+    try:
+        return ClassifierSettings.from_metadata(metadata)
+    except (ValueError, RecursionError) as error:
+        raise _misfit(where, error) from error
+
+
+def _classifier_of(weights: Weights) -> ClassifierSettings | None:
+    """What the metadata says of the classes, which must fit the network."""
+    if not weights.has_logits:
+        return None
+    where, net = weights.metadata.get("source", "these weights"), weights.network
+    settings = _settings_in(weights.metadata, where)
+    if settings is not None and len(settings.labels) != net.num_classes:
+        received = f"{len(settings.labels)} labels for {net.num_classes} classes"
+        raise _misfit(where, f"each class has one label. Received: {received}")
+    wanted = settings.input_range if settings is not None else INPUT_RANGE
+    if wanted != net.input_range:
+        raise _misfit(where, f"the network's input range is {net.input_range}. Received: {wanted}")
+    if settings and settings.reject_threshold is not None and weights.prototypes is None:
+        raise _misfit(where, "a threshold of rejection needs prototypes. Received: none")
+    return settings
+
+
+def _misfit(where: str, why: object) -> WeightsError:
+    return WeightsError(f"{where}: what its metadata says of its classes does not fit: {why}")
+
+
+def _check_prototypes(weights: Weights, where: str) -> None:
+    prototypes, features = weights.prototypes, weights.network.num_features
+    assert prototypes is not None
+    if weights.classifier is None:
+        raise WeightsError(
+            f"{where}: prototypes belong to a classifier with labels. Received: none"
+        )
+    if prototypes.ndim != 2 or prototypes.shape[1] != features or not len(prototypes):
+        raise WeightsError(
+            f"{where}: expected prototypes [number, {features}]. Received: {prototypes.shape}"
+        )
+    lengths = np.linalg.norm(prototypes, axis=1)
+    if not (np.abs(lengths - 1) < _UNIT_LENGTH).all():  # NaN too is no length
+        raise WeightsError(
+            f"{where}: expected prototypes of length 1. Received: {lengths[:5]}, ..."
+        )
+
+
+def _read_only(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    view = tensor.view()
+    view.flags.writeable = False
+    return view

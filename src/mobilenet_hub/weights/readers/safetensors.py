@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.weights.canonical import MAX_FILE_BYTES
+from mobilenet_hub.weights.canonical import MAX_FILE_BYTES, PROTOTYPES
 from mobilenet_hub.weights.readers.base import Reading, finished, read_file
 from mobilenet_hub.weights.readers.hugging_face import read_config, read_hugging_face
 from mobilenet_hub.weights.readers.tensorflow.slim_names import select
@@ -34,8 +34,11 @@ def read_safetensors(path: str | PathLike[str], use_ema: bool | None = None) -> 
             raise WeightsError(f"{where}: tensor {name} must be float. Received: {tensor.dtype}")
     own = own_metadata(metadata)  # with it, the averages have the variables' names already
     selected = select(tensors, where, None if own else use_ema)
+    names = dict(selected.names)
+    if own and PROTOTYPES in tensors:
+        names[PROTOTYPES] = PROTOTYPES
     return Reading(
-        finished({name: tensors[key] for name, key in selected.names.items()}),
+        finished({name: tensors[key] for name, key in names.items()}),
         "safetensors",
         moving_averages=selected.moving_averages,
         metadata=own,
