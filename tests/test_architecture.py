@@ -11,7 +11,18 @@ import mobilenet_hub
 
 PACKAGE = Path(mobilenet_hub.__file__).parent
 FLOORS = [
-    {"networks", "catalog", "errors", "labels", "files", "tar", "settings", "arrays", "web"},
+    {
+        "networks",
+        "catalog",
+        "errors",
+        "labels",
+        "files",
+        "tar",
+        "settings",
+        "arrays",
+        "web",
+        "pages",
+    },
     {"weights", "images", "runtime"},
     {"graph", "signatures"},
     {"inference", "keras", "tensorflow"},
@@ -24,7 +35,7 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {
-    "fsspec", "google_crc32c", "h5py", "jax", "kagglehub", "keras", "onnx", "onnxruntime",
+    "fsspec", "google_crc32c", "h5py", "jax", "jinja2", "kagglehub", "keras", "onnx", "onnxruntime",
     "openvino", "pandas", "pyarrow", "ray", "requests", "rich", "safetensors", "tensorflow",
     "tf_keras", "torch", "usearch",
 }  # fmt: skip

@@ -13,6 +13,7 @@ import tensorflow_files as tff
 from commands import mobilenet_hub_command as run
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.labels import imagenet_labels, imagenet_wordnet_ids
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.random_weights import random_weights
@@ -173,3 +174,16 @@ def test_info_of_a_file_says_its_own_classes_and_no_published_accuracy():
 def test_features_have_no_labels():
     module = hub.Module("google/imagenet/mobilenet_v1_025_128/feature_vector/5", weights="random")
     assert module.labels == ()
+
+
+def test_wordnet_ids_are_those_of_the_names():
+    ids = imagenet_wordnet_ids()
+    assert len(ids) == len(imagenet_labels())
+    assert list(ids) == sorted(set(ids))  # "" of background first; ImageNet's classes are by id
+    at = {imagenet_labels()[index]: ids[index] for index in (1, 2, 286, 1000)}
+    assert at == {
+        "tench": "n01440764",
+        "goldfish": "n01443537",
+        "Egyptian cat": "n02124075",
+        "toilet tissue": "n15075141",
+    }

@@ -16,6 +16,17 @@ def imagenet_labels() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
+@cache
+def imagenet_wordnet_ids() -> tuple[str, ...]:
+    """The WordNet 3.0 id of each class by logit index, `n01440764` of the tench; "" of background.
+
+    Source: `research/slim/datasets/imagenet_lsvrc_2015_synsets.txt` of TF-Slim. ImageNet's folders
+    are named so.
+    """
+    text = files("mobilenet_hub").joinpath("data/ImageNetWordNetIds.txt").read_text("ascii")
+    return ("", *text.splitlines())
+
+
 def unnamed_classes(classes: int) -> tuple[str, ...]:
     """What so many logits are called that came without names.
 

@@ -39,9 +39,10 @@ def search_command(
     strict: options.Strict = False,
 ) -> None:
     """Find the images most like others, by the cosine of their embeddings."""
+    from mobilenet_hub.pages.page import refuse_other_page
     from mobilenet_hub.pipeline.sources.resolve import open_words
     from mobilenet_hub.search.index import Index
-    from mobilenet_hub.search.sheet import Picture, refuse_other_page, write_sheet
+    from mobilenet_hub.search.sheet import Picture, write_sheet
 
     if html is not None:
         refuse_other_page(html)
@@ -92,8 +93,9 @@ def duplicates_command(
 
     Each group is the first such image and, with their similarity to it, the others.
     """
+    from mobilenet_hub.pages.page import refuse_other_page
     from mobilenet_hub.search.duplicates import find_duplicates
-    from mobilenet_hub.search.sheet import Picture, refuse_other_page, write_sheet
+    from mobilenet_hub.search.sheet import Picture, write_sheet
 
     if html is not None:
         refuse_other_page(html)
