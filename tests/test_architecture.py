@@ -29,7 +29,7 @@ FLOORS = [
     {"tensorflow_hub"},
     {"module"},
     {"pipeline"},
-    {"search", "ray", "conversion", "evaluate"},
+    {"search", "ray", "conversion", "evaluation"},
     {"retraining"},
     {"cli"},
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobilenet_hub.evaluate.records import Evaluation, Predictions
+from mobilenet_hub.evaluation.records import Evaluation, Predictions
 from mobilenet_hub.pipeline.sources.items import FileItem
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.evaluate.records import Curve
+from mobilenet_hub.evaluation.records import Curve
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.weights.canonical import Weights
 

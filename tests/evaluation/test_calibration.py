@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilenet_hub.evaluate.calibration import BINS, coverage_curve, coverage_point, reliability
+from mobilenet_hub.evaluation.calibration import BINS, coverage_curve, coverage_point, reliability
 
 
 def test_what_is_said_with_80_percent_and_right_in_60_is_off_by_20():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilenet_hub.evaluate.records import Predictions
+from mobilenet_hub.evaluation.records import Predictions
 
 
 @dataclass(frozen=True, slots=True)

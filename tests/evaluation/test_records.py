@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.evaluate.records import Evaluation, Predictions, Report
+from mobilenet_hub.evaluation.records import Evaluation, Predictions, Report
 from mobilenet_hub.pipeline.sources.items import FileItem
 
 ITEMS = [FileItem("a.jpg"), FileItem("b.jpg")]

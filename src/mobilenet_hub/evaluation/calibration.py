@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.evaluate.intervals import rounded_dict
+from mobilenet_hub.evaluation.intervals import rounded_dict
 
 BINS = 15  # of equal width, as in Guo et al.
 _STEPS = 20  # of a coverage curve

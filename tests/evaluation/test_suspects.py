@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evaluation_support import predictions, random_predictions
-from mobilenet_hub.evaluate.suspects import find_suspects
+from mobilenet_hub.evaluation.suspects import find_suspects
 
 
 def test_planted_wrong_labels_come_first():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilenet_hub.evaluate.intervals import Proportion, rounded_dict
+from mobilenet_hub.evaluation.intervals import Proportion, rounded_dict
 
 
 @pytest.mark.parametrize(

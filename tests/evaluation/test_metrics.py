@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation_support import called, evaluation, predictions, random_predictions
-from mobilenet_hub.evaluate.metrics import average_precision, measure
+from mobilenet_hub.evaluation.metrics import average_precision, measure
 
 ABC = ("a", "b", "c")
 

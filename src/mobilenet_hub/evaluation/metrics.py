@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.evaluate.calibration import (
+from mobilenet_hub.evaluation.calibration import (
     CoveragePoint,
     Reliability,
     coverage_curve,
     coverage_point,
     reliability,
 )
-from mobilenet_hub.evaluate.intervals import Proportion, rounded_dict
-from mobilenet_hub.evaluate.records import Evaluation, Predictions
+from mobilenet_hub.evaluation.intervals import Proportion, rounded_dict
+from mobilenet_hub.evaluation.records import Evaluation, Predictions
 
 Counts = NDArray[np.int64]
 
