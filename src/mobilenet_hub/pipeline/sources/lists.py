@@ -99,7 +99,7 @@ def open_csv(file: File, options: SourceOptions) -> Source:
         number = 1
         try:
             with file.open() as stream:
-                rows = _rows(stream, file.name)
+                rows = table_rows(stream, file.name)
                 at, id_at = find_columns(next(rows, []), options, file.name)
                 last = max(at, -1 if id_at is None else id_at)
                 for number, row in enumerate(rows, 2):
@@ -121,13 +121,18 @@ def open_csv(file: File, options: SourceOptions) -> Source:
 
     with file.open() as stream:
         try:
-            find_columns(next(_rows(stream, file.name), []), options, file.name)
+            find_columns(next(table_rows(stream, file.name), []), options, file.name)
         except csv.Error as error:
             raise SourceError(f"not a readable table: {error}. Received: {file.name!r}") from error
     return Source(items, count)
 
 
-def _rows(stream: io.BufferedReader, name: str) -> Iterator[list[str]]:
+def table_rows(stream: io.BufferedReader, name: str) -> Iterator[list[str]]:
+    """The rows of a comma- or tab-separated table, the header among them, without trust.
+
+    Raises:
+        csv.Error: a line too long, or what is no table.
+    """
     utf16 = stream.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     # surrogateescape: paths that are not UTF-8 come through as `os.fsdecode` gives them
     text = io.TextIOWrapper(
