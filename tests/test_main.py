@@ -102,3 +102,31 @@ def test_standard_output_that_is_full_is_one_sentence():
             check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+ENDING = """
+import atexit, sys, threading, time
+from mobilenet_hub import cli
+
+def run():
+    atexit.register(print, "registered for the exit")
+    {more}
+    sys.stdout.write("printed, ")
+    return 7
+
+cli.run = run
+from mobilenet_hub.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "more", ["pass", "threading.Thread(target=time.sleep, args=[0.1]).start()"]
+)
+def test_a_command_ends_with_all_that_was_registered_and_printed(more):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(more=more)], env=environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (7, "printed, registered for the exit\n")
+    assert done.stderr == ""
