@@ -2,27 +2,29 @@
 
 The graph takes images as people have them (NHWC, uint8 in [0,255] or float32 in [0,1]), scales them
 to the network's input range itself (`2x − 1` for the published ones), and runs the convolutions in
-ONNX's NCHW. Padding is ONNX's `SAME_UPPER`, which is TensorFlow's SAME for every input size.
+ONNX's NCHW. Padding is ONNX's `SAME_UPPER`, which is TensorFlow's SAME for every input size. With a
+calibration the convolutions are in int8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import OutputError
-from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
-from mobilenet_hub.networks import BATCH_NORM_EPSILON, Activation, Layer
-from mobilenet_hub.weights.canonical import Tensors, Weights
+from mobilenet_hub.graph.float32 import (
+    DEFAULT_OUTPUT,
+    INPUT,
+    Builder,
+    InputDType,
+    fold_batch_norm,
+)
+from mobilenet_hub.graph.int8 import QuantizedBuilder
+from mobilenet_hub.graph.onnx_format import Graph, Port
+from mobilenet_hub.weights.calibration import Calibration
+from mobilenet_hub.weights.canonical import Weights
 
-InputDType = Literal["uint8", "float32"]
-INPUT = "images"
-DEFAULT_OUTPUT = "default"
-_CLIPS: dict[Activation, tuple[int, ...]] = {"relu6": (0, 6), "relu": (0,)}  # as bounds
+__all__ = ["DEFAULT_OUTPUT", "INPUT", "InputDType", "build_graph", "fold_batch_norm"]
 
 
 def build_graph(
@@ -32,6 +34,7 @@ def build_graph(
     endpoints: Sequence[str] = (),
     input_dtype: InputDType = "float32",
     size: tuple[int, int] | None = None,
+    calibration: Calibration | None = None,
 ) -> Graph:
     """The inference graph of a network.
 
@@ -44,6 +47,7 @@ def build_graph(
         input_dtype: of the input `images` [batch, height, width, 3]: uint8 in [0,255], or float32
             in [0,1].
         size: height and width of the input; None leaves both dynamic. The batch always is.
+        calibration: of these weights; with it, the convolutions are in int8.
 
     Raises:
         OutputError: an endpoint the network does not have, or logits without their weights.
@@ -61,7 +65,10 @@ def build_graph(
         inputs=[Port(INPUT, ("batch", height, width, 3), input_dtype)],
         outputs=[Port(DEFAULT_OUTPUT, ("batch", channels))],
     )
-    builder = _Builder(weights, graph)
+    if calibration is None:
+        builder: Builder = Builder(weights, graph)
+    else:
+        builder = QuantizedBuilder(weights, graph, calibration)
     builder.add_input_scaling(input_dtype)
     value = "scaled"
     for layer in net.convolutions:
@@ -70,125 +77,3 @@ def build_graph(
     for name in endpoints:
         builder.add_endpoint(name)
     return graph
-
-
-def fold_batch_norm(
-    layer: Layer, tensors: Tensors
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernel (in its canonical layout) and bias of a convolution with its batch norm folded in.
-
-    `y = gamma (conv(x, w) − mean) / sqrt(variance + epsilon) + beta` is `conv(x, w s) + beta −
-    mean s` with `s = gamma / sqrt(variance + epsilon)`; computed in float64, rounded once.
-    """
-    kernel = tensors[layer.weights_name]
-    gamma, beta, mean, variance = (
-        tensors[layer.batch_norm_name(name)].astype(np.float64)
-        for name in ("gamma", "beta", "moving_mean", "moving_variance")
-    )
-    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-    channel_axis = (scale.size, 1) if layer.kind == "depthwise" else (1, scale.size)
-    # In memory output channels come first, where ONNX will have them.
-    folded = np.empty(kernel.shape, np.float32, order="F")
-    np.multiply(
-        kernel, scale.reshape(channel_axis), out=folded, dtype=np.float64, casting="same_kind"
-    )
-    return folded, (beta - mean * scale).astype(np.float32)
-
-
-class _Builder:
-    """Adds to a graph; every method appends what it says and names its result."""
-
-    def __init__(self, weights: Weights, graph: Graph) -> None:
-        self.weights = weights
-        self._graph = graph
-
-    def add_input_scaling(self, input_dtype: InputDType) -> None:
-        """`images` to `scaled`: in the network's input range, NCHW."""
-        value = INPUT
-        if input_dtype == "uint8":
-            value = self._node("Cast", [value], "as_float", to=1)
-        low, high = self.weights.network.input_range
-        factor = (high - low) / (255 if input_dtype == "uint8" else 1)
-        value = self._node("Mul", [value, self._constant("factor", np.float32(factor))], "spread")
-        value = self._node("Sub", [value, self._constant("offset", np.float32(-low))], "moved")
-        self._node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
-
-    def add_convolution(self, layer: Layer, value: str) -> str:
-        """One layer: convolution with folded batch norm, activation, residual."""
-        kernel, bias = fold_batch_norm(layer, self.weights.tensors)
-        depthwise = layer.kind == "depthwise"
-        # HWIO to OIHW; HWI1 to I1HW.
-        oihw = kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
-        inputs = [
-            value,
-            self._constant(f"{layer.scope}/kernel", oihw),
-            self._constant(f"{layer.scope}/bias", bias),
-        ]
-        value = self._node(
-            "Conv", inputs, f"{layer.scope}/conv",
-            kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2,
-            group=layer.in_channels if depthwise else 1, auto_pad="SAME_UPPER",
-        )  # fmt: skip
-        value = self._activated(layer, value)
-        if layer.residual is not None:
-            residual = self._final_value(layer.residual)
-            value = self._node("Add", [value, residual], f"{layer.scope}/add")
-        return value
-
-    def add_head(self, value: str, task: Task) -> None:
-        """Global average pool, and the logits for `classification`, to the output `default`."""
-        net = self.weights.network
-        pooled = self._node("GlobalAveragePool", [value], "pooled")
-        shape = self._constant("feature_shape", np.array([-1, net.num_features], np.int64))
-        flat = "features" if task == "classification" else DEFAULT_OUTPUT
-        self._node("Reshape", [pooled, shape], flat)
-        if task == "feature_vector":
-            return
-        value = flat
-        for layer in net.head:
-            name = DEFAULT_OUTPUT if layer.kind == "logits" else layer.scope
-            value = self._activated(layer, self._dense(layer, value, name))
-
-    def add_endpoint(self, name: str) -> None:
-        """Expose an endpoint as an NHWC output."""
-        net = self.weights.network
-        layer = net.endpoints.get(name.removeprefix(f"{net.scope}/"))
-        if layer is None or not name.startswith(f"{net.scope}/"):
-            known = ", ".join(f"{net.scope}/{endpoint}" for endpoint in net.endpoints)
-            raise OutputError(f"Expected one of the endpoints {known}. Received: {name!r}")
-        self._node("Transpose", [self._final_value(layer.scope)], name, perm=[0, 2, 3, 1])
-        self._graph.outputs.append(Port(name, ("batch", None, None, layer.out_channels)))
-
-    def _dense(self, layer: Layer, value: str, output: str) -> str:
-        """A layer of the head: a matrix product and a bias."""
-        kernel = self.weights.tensors[layer.weights_name].reshape(layer.in_channels, -1)
-        inputs = [
-            value,
-            self._constant(f"{layer.kind}/kernel", kernel),
-            self._constant(f"{layer.kind}/bias", self.weights.tensors[f"{layer.scope}/biases"]),
-        ]
-        return self._node("Gemm", inputs, output)
-
-    def _activated(self, layer: Layer, value: str) -> str:
-        """A value after the layer's activation, if it has one."""
-        if layer.activation is None:
-            return value
-        bounds = [self._constant(f"bound_{b}", np.float32(b)) for b in _CLIPS[layer.activation]]
-        return self._node("Clip", [value, *bounds], f"{layer.scope}/activation")
-
-    def _final_value(self, scope: str) -> str:
-        """Name of a layer's value after its activation and residual."""
-        names = {node.output for node in self._graph.nodes}
-        return next(
-            name
-            for suffix in ("add", "activation", "conv")
-            if (name := f"{scope}/{suffix}") in names
-        )
-
-    def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> str:
-        self._graph.nodes.append(Node(kind, inputs, output, attributes))
-        return output
-
-    def _constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
-        self._graph.constants.setdefault(name, np.asarray(value))
-        return name

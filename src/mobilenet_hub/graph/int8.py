@@ -1,0 +1,82 @@
+"""The int8 nodes of a network: the float32 ones between `QuantizeLinear` and `DequantizeLinear`.
+
+Engines recognise a convolution whose inputs were dequantized and whose output is quantized, and
+compute it in whole numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mobilenet_hub.graph.float32 import INPUT, Builder, InputDType
+from mobilenet_hub.graph.onnx_format import Graph
+from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, pixel_scale, quantize
+from mobilenet_hub.networks import Layer
+from mobilenet_hub.weights.calibration import Calibration
+from mobilenet_hub.weights.canonical import Weights
+
+
+class QuantizedBuilder(Builder):
+    """Builds the network with convolutions in int8; the last one's values are float32 again."""
+
+    def __init__(self, weights: Weights, graph: Graph, calibration: Calibration) -> None:
+        super().__init__(weights, graph)
+        self._layers = quantize(weights, calibration)
+        self._pixels = pixel_scale(weights.network)
+
+    def add_input_scaling(self, input_dtype: InputDType) -> None:
+        """`images` to `scaled`, NCHW. Float images are rounded to whole pixel values."""
+        pixels = INPUT
+        if input_dtype == "float32":
+            pixels = self._quantize(pixels, "pixels", Scale(1 / 255, 0))
+        pixels = self.node("Transpose", [pixels], "channels_first", perm=[0, 3, 1, 2])
+        self._dequantize(pixels, "scaled", self._pixels)
+
+    def add_convolution(self, layer: Layer, value: str) -> str:
+        """One layer: convolution with folded batch norm, activation, residual."""
+        scope, numbers = layer.scope, self._layers[layer.scope]
+        value = self.node_of(layer, [value, *self._parameters(scope, numbers)])
+        if numbers.output is None:
+            value = self.activated(layer, value)
+        else:  # bytes end where the activation does
+            value = self._stored(value, scope, numbers.output)
+        if layer.residual is not None:
+            assert numbers.sum is not None
+            value = self.node("Add", [value, self.values[layer.residual]], f"{scope}/add")
+            value = self._stored(value, f"{scope}/add", numbers.sum)
+        self.values[scope] = value
+        return value
+
+    def _parameters(self, scope: str, numbers: QuantizedLayer) -> list[str]:
+        """The kernel and the bias of a layer, dequantized."""
+        names = []
+        for what, whole, steps in (
+            ("kernel", numbers.kernel, numbers.kernel_steps),
+            ("bias", numbers.bias, numbers.bias_steps),
+        ):
+            name = f"{scope}/{what}"
+            inputs = [
+                self.constant(f"{name}/whole", whole),
+                self.constant(f"{name}/steps", steps),
+                self.constant(f"{name}/zeros", np.zeros(steps.size, whole.dtype)),
+            ]
+            names.append(self.node("DequantizeLinear", inputs, name, axis=0))
+        return names
+
+    def _stored(self, value: str, name: str, scale: Scale) -> str:
+        """A value as bytes, and read again."""
+        return self._dequantize(
+            self._quantize(value, f"{name}/bytes", scale), f"{name}/read", scale
+        )
+
+    def _quantize(self, value: str, output: str, scale: Scale) -> str:
+        return self.node("QuantizeLinear", [value, *self._scale(output, scale)], output)
+
+    def _dequantize(self, value: str, output: str, scale: Scale) -> str:
+        return self.node("DequantizeLinear", [value, *self._scale(output, scale)], output)
+
+    def _scale(self, name: str, scale: Scale) -> list[str]:
+        return [
+            self.constant(f"{name}/step", np.float32(scale.step)),
+            self.constant(f"{name}/zero", np.uint8(scale.zero)),
+        ]

@@ -1,0 +1,199 @@
+"""What int8 needs to know of a network: how large the values between its layers become on photos.
+
+A calibration is a small record beside the weights, never a copy of them. It belongs to the feature
+tensors (a classifier on the same features takes the same one) and to one input size. Its file is a
+safetensors file: the corrections of each layer, and in the metadata one JSON object with everything
+else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.networks import Network, network
+from mobilenet_hub.weights.safetensors_format import parse_safetensors, printable
+
+FORMAT = "mobilenet-hub-calibration/1"
+MAX_FILE_BYTES = 1 << 23  # the largest network's takes 0.3 MB
+MAX_RANGE = 1e6  # of a value between two layers: trained networks stay below 100
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """A set of photos.
+
+    Attributes:
+        name: for people.
+        count: how many.
+        sha256: of their own sha256s, in the order they were read.
+    """
+
+    name: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How int8 compares with float32 on photos that did not calibrate it.
+
+    Attributes:
+        photos: what it was measured on. Of a single set, each half was measured with a calibration
+            on the other.
+        engine: what computed, with its version.
+        instruction_set: of the CPU; see `runtime.cpu.instruction_set`.
+        cosine, least_cosine: mean and least of the photos' feature vectors with float32's.
+        recall: mean share of the 10 nearest photos by cosine that both find, of each photo.
+        agreement: share of photos whose most likely class is the same; None without logits.
+        top1_loss: top-1 accuracy in float32 less that in int8; None without known classes.
+        top1_interval: in which the loss lies with a confidence of 95 %.
+    """
+
+    photos: Photos
+    engine: str
+    instruction_set: str
+    cosine: float
+    least_cosine: float
+    recall: float
+    agreement: float | None = None
+    top1_loss: float | None = None
+    top1_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Ranges and corrections of one network at one input size.
+
+    Attributes:
+        network: whose layers these are.
+        weights_sha256: of the feature tensors (`canonical.features_digest`).
+        size: height and width of the input.
+        ranges: the greatest absolute value of each layer's output, by scope; of its sum with a
+            residual, by scope and `/add`. The last convolution, whose values stay float32, has
+            none.
+        corrections: float32 [channels]: what rounding adds to a layer's output on average, by
+            scope; it is taken from the bias.
+        photos: that were measured.
+        method: in words.
+        certificates: how it compares with float32, one for each instruction set and set of photos.
+
+    Raises:
+        WeightsError: arrays that are not those of the network, or values that cannot be.
+    """
+
+    network: Network
+    weights_sha256: str
+    size: tuple[int, int]
+    ranges: Mapping[str, float]
+    corrections: Mapping[str, NDArray[np.float32]]
+    photos: Photos
+    method: str
+    certificates: tuple[Certificate, ...] = ()
+
+    def __post_init__(self) -> None:
+        layers = self.network.convolutions
+        sums = {f"{layer.scope}/add" for layer in layers if layer.residual}
+        if self.ranges.keys() != {layer.scope for layer in layers[:-1]} | sums:
+            raise _refusal("ranges of other layers than the network's")
+        for name, greatest in self.ranges.items():
+            if not 0 < greatest <= MAX_RANGE:
+                raise _refusal(f"a range of {greatest} of {name}")
+        if self.corrections.keys() != {layer.scope for layer in layers}:
+            raise _refusal("corrections of other layers than the network's")
+        for layer in layers:
+            values = self.corrections[layer.scope]
+            if values.dtype != np.float32 or values.shape != (layer.out_channels,):
+                raise _refusal(f"corrections of {layer.scope}: {values.dtype} {values.shape}")
+            if not np.abs(values).max() <= MAX_RANGE:  # NaN neither
+                raise _refusal(f"corrections of {layer.scope} up to {np.abs(values).max()}")
+        for name in ("ranges", "corrections"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def to_bytes(self) -> bytes:
+        """The file. Equal calibrations give equal bytes."""
+        from safetensors.numpy import save
+
+        net = self.network
+        record = {
+            "format": FORMAT,
+            "family": net.family,
+            "depth_multiplier": net.depth_multiplier,
+            "weights_sha256": self.weights_sha256,
+            "size": list(self.size),
+            "photos": asdict(self.photos),
+            "method": self.method,
+            "ranges": dict(self.ranges),
+            "certificates": [asdict(certificate) for certificate in self.certificates],
+        }
+        return save(dict(self.corrections), {"mobilenet_hub": json.dumps(record, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Self:
+        """Read a file.
+
+        Args:
+            data: all of it.
+            where: the file, for error messages.
+
+        Raises:
+            WeightsError: it is no calibration, or a damaged one.
+        """
+        tensors, metadata = parse_safetensors(data, where)
+        try:
+            record = json.loads(metadata.get("mobilenet_hub", ""))
+            return cls(**_arguments(record, tensors))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise WeightsError(
+                f"{where}: expected a calibration ({FORMAT}). Received: {error}"
+            ) from error
+
+
+def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    if record["format"] != FORMAT:
+        raise _refusal(f"format {printable(record['format'])[:100]!r}")
+    height, width = map(int, record["size"])
+    return {
+        "network": network(record["family"], float(record["depth_multiplier"])),
+        "weights_sha256": printable(record["weights_sha256"])[:64],
+        "size": (height, width),
+        "ranges": {str(name): float(greatest) for name, greatest in record["ranges"].items()},
+        "corrections": tensors,
+        "photos": _photos(record["photos"]),
+        "method": printable(record["method"]),
+        "certificates": tuple(map(_certificate, record["certificates"])),
+    }
+
+
+def _photos(values: Any) -> Photos:
+    return Photos(printable(values["name"]), int(values["count"]), printable(values["sha256"]))
+
+
+def _certificate(values: Any) -> Certificate:
+    numbers = {
+        field.name: None if (value := values[field.name]) is None else float(value)
+        for field in fields(Certificate)
+        if field.name in ("cosine", "least_cosine", "recall", "agreement", "top1_loss")
+    }
+    interval = values["top1_interval"]
+    if interval is not None:
+        low, high = map(float, interval)
+        interval = (low, high)
+    return Certificate(
+        photos=_photos(values["photos"]),
+        engine=printable(values["engine"]),
+        instruction_set=printable(values["instruction_set"]),
+        top1_interval=interval,
+        **numbers,  # type: ignore[arg-type]
+    )
+
+
+def _refusal(received: str) -> WeightsError:
+    return WeightsError(f"expected a calibration of the network. Received: {received}")
