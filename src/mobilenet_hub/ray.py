@@ -52,7 +52,7 @@ class Embedder:
 
     Args:
         module: handle or path.
-        labels, normalize: see `hub.embed`.
+        labels, reject, normalize: see `hub.embed`.
         **preprocessing: `crop`, `resample`, `size`, `max_pixels`: see there.
 
     Raises:
@@ -64,11 +64,14 @@ class Embedder:
         module: str = EMBED_MODULE,
         *,
         labels: int = 0,
+        reject: bool | None = None,
         normalize: Normalize | None = None,
         **preprocessing: Unpack[PreprocessingChoices],
     ) -> None:
         loaded = InferenceModule(module)
-        settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
+        settings = settings_for(
+            loaded, preprocessing, labels=labels, reject=reject, normalize=normalize
+        )
         # Ray starts one of these for each `num_cpus`; each keeps to its own.
         self._processor = Processor(loaded, settings, threads=1)
 
@@ -77,8 +80,9 @@ class Embedder:
 
         Returns:
             In the order of the batch: `id`; `embedding`, float32 [rows, num_features], NaN where
-            an image failed; `label_indices` and `scores` if asked for; `stage` and `reason` of the
-            failure, empty where there was none.
+            an image failed; `label_indices` and `scores` if asked for, with them `unknown` of a
+            classifier that can tell; `stage` and `reason` of the failure, empty where there was
+            none.
 
         Raises:
             SourceError: neither `bytes` nor `path` among the columns.
@@ -94,6 +98,8 @@ class Embedder:
         if len(results.label_indices):
             result["label_indices"] = _spread(results.label_indices, good, -1)
             result["scores"] = _spread(results.label_scores, good, np.nan)
+        if len(results.unknown):
+            result["unknown"] = _spread(results.unknown, good, False)
         result["stage"] = np.array([outcome.stage or "" for outcome in outcomes], object)
         result["reason"] = np.array([outcome.reason for outcome in outcomes], object)
         return result

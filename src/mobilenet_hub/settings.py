@@ -38,12 +38,12 @@ class PreprocessingChoices(TypedDict, total=False):
 
     Attributes:
         size: height and width of the input, where the module's is not fixed.
-        crop, resample, max_pixels: see `PreprocessingSettings`.
+        crop, resample, max_pixels: see `PreprocessingSettings`. None is as the module has it.
     """
 
     size: tuple[int, int] | None
-    crop: Crop
-    resample: Resample
+    crop: Crop | None
+    resample: Resample | None
     max_pixels: int
 
 
@@ -138,6 +138,7 @@ class Settings:
         compute: what computes.
         features: whether feature vectors are wanted.
         labels: how many of the most likely classes are wanted.
+        reject: whether images that are none of the classes are told apart.
         normalize: `l2` scales each feature vector to length 1.
         content_hash: whether the bytes of each image are hashed (sha256).
         dimensions: whether each picture's width and height are noted.
@@ -149,6 +150,7 @@ class Settings:
     compute: Compute = field(default_factory=Compute)
     features: bool = True
     labels: int = 0
+    reject: bool = False
     normalize: Normalize | None = None
     content_hash: bool = False
     dimensions: bool = False

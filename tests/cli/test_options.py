@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
+from importlib import import_module
 
 import typer
 
-from mobilenet_hub.cli import app, options
+from mobilenet_hub import cli
+from mobilenet_hub.cli import app
 
 
 def commands():
@@ -30,8 +33,14 @@ def test_every_argument_and_option_of_every_command_is_explained():
     assert silent == []
 
 
-def test_every_option_is_declared_in_one_place():
-    declared = {value for value in vars(options).values() if hasattr(value, "__metadata__")}
+def test_every_option_is_declared_in_a_file_of_options():
+    files = (
+        import_module(f"{cli.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(cli.__path__)
+        if module.name.endswith("options")
+    )
+    values = (value for file in files for value in vars(file).values())
+    declared = {value for value in values if hasattr(value, "__metadata__")}
     for command in commands().values():
         function = inspect.unwrap(command.callback)
         hints = inspect.get_annotations(function, eval_str=True)

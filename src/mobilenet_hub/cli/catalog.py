@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli import options
+from mobilenet_hub.cli import options, weights_options
 from mobilenet_hub.cli.output import print_json, print_note, print_table
+
+if TYPE_CHECKING:
+    from mobilenet_hub.catalog import ModuleInfo
+    from mobilenet_hub.networks import Network
 
 
 def register(app: typer.Typer) -> None:
@@ -19,9 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_command(
-    pattern: options.Pattern = None,
-    all_versions: options.AllVersions = False,
-    here: options.Here = False,
+    pattern: weights_options.Pattern = None,
+    all_versions: weights_options.AllVersions = False,
+    here: weights_options.Here = False,
     as_json: options.Json = False,
 ) -> None:
     """List the modules: input size, features, cost, published accuracy, where the weights are."""
@@ -63,7 +67,7 @@ def list_command(
         print_note("* default; images of any size are accepted")
 
 
-def info_command(handle: options.HandleOrPath, as_json: options.Json = False) -> None:
+def info_command(handle: weights_options.HandleOrPath, as_json: options.Json = False) -> None:
     """All there is to know of one module, or of weights in a file, and where they come from."""
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.readers import read_module
@@ -77,7 +81,7 @@ def info_command(handle: options.HandleOrPath, as_json: options.Json = False) ->
         record = target
         if is_here(record):
             weights = load_weights(record)
-    facts = _facts(record)
+    facts = _facts(record, None if weights is None else weights.network)
     if target is not record:  # what is published is of other weights
         facts |= {"published": None, "path": str(target), "weights_here": True}
     facts |= {
@@ -92,7 +96,6 @@ def info_command(handle: options.HandleOrPath, as_json: options.Json = False) ->
     }
     if weights is not None:
         if weights.has_logits:
-            facts["num_classes"] = len(weights.labels)
             facts["classes"] = "ImageNet" if weights.is_imagenet else list(weights.labels)
         facts["weights"] = dict(weights.metadata)
         if weights.sha256 is not None:  # None where they are read as another program left them
@@ -103,11 +106,13 @@ def info_command(handle: options.HandleOrPath, as_json: options.Json = False) ->
     print_table(record.handle, [("fact", "cyan"), ("value", "")], _describe(facts))
 
 
-def _facts(record: Any) -> dict[str, Any]:
+def _facts(record: ModuleInfo, own: Network | None = None) -> dict[str, Any]:
+    """What there is to know of a module; of one's own weights, of their network."""
     from dataclasses import asdict
 
     from mobilenet_hub.weights.storage.store import is_here
 
+    network = own or record.network
     logits = record.task == "classification"
     size = record.image_size
     return {
@@ -116,10 +121,10 @@ def _facts(record: Any) -> dict[str, Any]:
         "version": record.version,
         "image_size": size,
         "fixed_size": record.fixed_size,
-        "num_features": record.num_features,
-        "num_classes": record.network.num_classes if logits else None,
-        "multiply_adds": record.network.multiply_adds(size, size, logits=logits),
-        "parameters": record.network.num_parameters(logits=logits),
+        "num_features": network.num_features,
+        "num_classes": network.num_classes if logits else None,
+        "multiply_adds": network.multiply_adds(size, size, logits=logits),
+        "parameters": network.num_parameters(logits=logits),
         "published": asdict(record.published),
         "weights_here": is_here(record),
     }

@@ -38,8 +38,9 @@ def classify_command(
     paths: options.Paths,
     module: options.Classifier = CLASSIFY_MODULE,
     top_k: options.TopK = 5,
-    crop: options.Crop = "center",
-    resample: options.Resample = "bilinear",
+    reject: options.Reject = None,
+    crop: options.Crop = None,
+    resample: options.Resample = None,
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     all_files: options.AllFiles = False,
@@ -54,6 +55,9 @@ def classify_command(
 ) -> None:
     """Print the most likely labels of images, with probabilities.
 
+    Of a classifier that can tell (`retrain` makes them), images that are none of its classes are
+    called unknown.
+
     Images that cannot be read are listed on standard error; the exit code is still 0 (3 with
     --strict), unless there was no other.
     """
@@ -64,7 +68,7 @@ def classify_command(
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     source = open_words(paths, how)
     records = classify(
-        source.items(), module, top_k=top_k, crop=crop, resample=resample,
+        source.items(), module, top_k=top_k, reject=reject, crop=crop, resample=resample,
         size=size, max_pixels=max_pixels,
     )  # fmt: skip
     run = _Run(records, source.count)
@@ -116,7 +120,8 @@ class _Run:
 def _as_json(record: Classification | Failure) -> dict[str, Any]:
     if not record.ok:
         return {"id": record.id, "error": {"stage": record.stage, "reason": record.reason}}
-    return {"id": record.id, "labels": [asdict(label) for label in record.labels]}
+    labels = [asdict(label) for label in record.labels]
+    return {"id": record.id, "labels": labels} | ({"unknown": True} if record.unknown else {})
 
 
 def _print_tables(run: _Run) -> None:
@@ -132,6 +137,9 @@ def _lines(records: Iterable[Classification | Failure], *, every_line: bool) -> 
     """One line a label; for people the image is named on its first only."""
     for record in records:
         if not record.ok:
+            continue
+        if record.unknown:
+            yield [record.id, "unknown", ""]
             continue
         for rank, label in enumerate(record.labels):
             image = record.id if every_line or rank == 0 else ""

@@ -35,12 +35,13 @@ def embed_command(
     paths: options.Paths,
     output: options.Output,
     module: options.Module = EMBED_MODULE,
-    crop: options.Crop = "center",
-    resample: options.Resample = "bilinear",
+    crop: options.Crop = None,
+    resample: options.Resample = None,
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     normalize: options.Normalize = "none",
     labels: options.Labels = 0,
+    reject: options.Reject = None,
     dtype: options.DType = "float32",
     dimensions: options.Dimensions = False,
     content_hash: options.ContentHash = False,
@@ -91,7 +92,7 @@ def embed_command(
     start = time.monotonic()
     try:
         summary = embed_to(
-            source, output, loaded, labels=labels,
+            source, output, loaded, labels=labels, reject=reject,
             normalize=None if normalize == "none" else normalize, dtype=dtype,
             dimensions=dimensions, content_hash=content_hash, perceptual_hash=perceptual_hash,
             part_items=part_items, shard=share, restart=restart, errors=errors, threads=threads,

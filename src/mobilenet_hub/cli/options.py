@@ -23,7 +23,8 @@ from mobilenet_hub.cli.values import (
 from mobilenet_hub.web.patience import TIMEOUT_VARIABLE
 
 _SOURCES, _RESULTS, _RUN = "Sources", "Results", "Run"  # panels of the help of `embed`
-_ANY_WEIGHTS = "checkpoint, SavedModel, .keras, .h5, .safetensors, .tflite and more"
+_AS_MADE = "as a classifier of one's own says; else "
+ANY_WEIGHTS = "checkpoint, SavedModel, .keras, .h5, .safetensors, .tflite and more"
 
 
 # Which images.
@@ -92,15 +93,19 @@ Timeout = Annotated[
 # How they become pixels.
 
 Crop = Annotated[
-    settings.Crop,
+    settings.Crop | None,
     typer.Option(
         help="center: the central square, 87.5 % of the short side; slim: the central 87.5 % of "
-        "each side, squashed; none: everything, squashed; pad: everything, with borders."
+        "each side, squashed; none: everything, squashed; pad: everything, with borders.",
+        show_default=f"{_AS_MADE}center",
     ),
 ]
 Resample = Annotated[
-    settings.Resample,
-    typer.Option(help="bilinear, or tf1: pixel for pixel what TF-Slim's evaluation did."),
+    settings.Resample | None,
+    typer.Option(
+        help="bilinear, or tf1: pixel for pixel what TF-Slim's evaluation did.",
+        show_default=f"{_AS_MADE}bilinear",
+    ),
 ]
 InputSize = Annotated[
     Size | None,
@@ -124,7 +129,7 @@ Module = Annotated[
     typer.Option(
         "--module", "-m", metavar="HANDLE_OR_PATH",
         help="The network: a module's handle (`mobilenet-hub list` shows them all), or the path "
-        f"of weights of your own ({_ANY_WEIGHTS}).",
+        f"of weights of your own ({ANY_WEIGHTS}).",
     ),
 ]  # fmt: skip
 Classifier = Annotated[
@@ -132,7 +137,7 @@ Classifier = Annotated[
     typer.Option(
         "--module", "-m", metavar="HANDLE_OR_PATH",
         help="The network, one of task classification: a module's handle (`mobilenet-hub list "
-        f"'*classification*'`), or the path of weights of your own ({_ANY_WEIGHTS}).",
+        f"'*classification*'`), or the path of weights of your own ({ANY_WEIGHTS}).",
     ),
 ]  # fmt: skip
 IndexedModule = Annotated[
@@ -149,6 +154,13 @@ Labels = Annotated[
     typer.Option(
         min=0, max=1001, rich_help_panel=_RESULTS,
         help="Add so many labels and scores; needs a module of task classification.",
+    ),
+]  # fmt: skip
+Reject = Annotated[
+    bool | None,
+    typer.Option(
+        "--reject/--no-reject", show_default="where the classifier can tell",
+        help="Say of images that they are none of the classes.",
     ),
 ]  # fmt: skip
 Normalize = Annotated[
@@ -294,106 +306,4 @@ Html = Annotated[
 HtmlRoot = Annotated[
     str | None,
     typer.Option("--root", metavar="FOLDER", help="For --html: what relative ids are relative to."),
-]
-
-# Modules and their weights.
-
-Pattern = Annotated[
-    str | None, typer.Argument(help="Show handles that match this glob, e.g. '*v2_100*'.")
-]
-AllVersions = Annotated[
-    bool, typer.Option("--all-versions", help="Every version, not only the newest.")
-]
-Here = Annotated[
-    bool, typer.Option("--here", help="Only modules whose weights are on this machine.")
-]
-HandleOrPath = Annotated[
-    str,
-    typer.Argument(
-        help="A module's handle, with or without its version; or the path of a file, folder or "
-        f"archive with weights ({_ANY_WEIGHTS}).",
-        show_default=False,
-    ),
-]
-Handles = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="HANDLE",
-        help="The modules whose weights are wanted, with or without their version.",
-        show_default=False,
-    ),
-]
-AllModules = Annotated[
-    bool, typer.Option("--all", help="Every module of the catalogue (38 checkpoints).")
-]
-Force = Annotated[bool, typer.Option("--force", help="Fetch again what is in the cache.")]
-Repin = Annotated[
-    bool,
-    typer.Option("--repin", help="Accept other weights than those that are pinned; pin these."),
-]
-Lock = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Pin what is fetched in this file, made if need be.",
-        show_default="mobilenet-hub.lock in or above this folder, if there is one",
-    ),
-]
-WeightsFile = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE",
-        help=f"A file, folder or archive with weights: {_ANY_WEIGHTS}.",
-        show_default=False,
-    ),
-]
-WeightsOrHandle = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE_OR_HANDLE",
-        help=f"A file, folder or archive with weights ({_ANY_WEIGHTS}); or a module's handle.",
-        show_default=False,
-    ),
-]
-As = Annotated[
-    str | None,
-    typer.Option("--as", metavar="HANDLE", help="The module, where the file does not say which."),
-]
-Averages = Annotated[
-    bool | None,
-    typer.Option(
-        "--ema/--no-ema",
-        help="Take the exponential moving averages that a checkpoint has of its variables.",
-        show_default="for V2, not for V1",
-    ),
-]
-Calibrate = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="Measure the statistics of folded batch norm on the photos in this folder, so that "
-        "the network can be trained further.",
-    ),
-]
-AnySize = Annotated[
-    bool,
-    typer.Option(
-        "--force",
-        help="Accept another image size than the file names; of import, the loss of logits.",
-    ),
-]
-To = Annotated[
-    Literal["safetensors", "keras"],
-    typer.Option("--to", help="The format to write.", show_default=False),
-]
-WeightsOutput = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o",
-        help="The file to write.",
-        show_default="the source's name with the format's suffix, in this folder",
-    ),
-]  # fmt: skip
-AllEntries = Annotated[
-    bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli import options
+from mobilenet_hub.cli import options, weights_options
 from mobilenet_hub.cli.output import (
     EXIT_ERROR,
     print_error,
@@ -41,11 +41,11 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch_command(
-    handles: options.Handles = None,
-    everything: options.AllModules = False,
-    force: options.Force = False,
-    repin: options.Repin = False,
-    lock: options.Lock = None,
+    handles: weights_options.Handles = None,
+    everything: weights_options.AllModules = False,
+    force: weights_options.Force = False,
+    repin: weights_options.Repin = False,
+    lock: weights_options.Lock = None,
     timeout: options.Timeout = None,
     as_json: options.Json = False,
 ) -> None:
@@ -103,12 +103,12 @@ def _checkpoints(handles: Iterable[str] | None) -> list[ModuleInfo]:
 
 
 def import_command(
-    file: options.WeightsFile,
-    handle: options.As = None,
-    ema: options.Averages = None,
-    calibrate: options.Calibrate = None,
-    repin: options.Repin = False,
-    force: options.AnySize = False,
+    file: weights_options.WeightsFile,
+    handle: weights_options.As = None,
+    ema: weights_options.Averages = None,
+    calibrate: weights_options.Calibrate = None,
+    repin: weights_options.Repin = False,
+    force: weights_options.AnySize = False,
     as_json: options.Json = False,
 ) -> None:
     """Read weights in any format, and keep them in the cache as those of a module."""
@@ -129,12 +129,12 @@ def import_command(
 
 
 def convert_command(
-    file: options.WeightsOrHandle,
-    to: options.To,
-    output: options.WeightsOutput = None,
-    handle: options.As = None,
-    ema: options.Averages = None,
-    force: options.AnySize = False,
+    file: weights_options.WeightsOrHandle,
+    to: weights_options.To,
+    output: weights_options.WeightsOutput = None,
+    handle: weights_options.As = None,
+    ema: weights_options.Averages = None,
+    force: weights_options.AnySize = False,
 ) -> None:
     """Write weights in another format."""
     from mobilenet_hub.conversion.importing import convert_file
@@ -169,7 +169,7 @@ def cache_verify_command(as_json: options.Json = False) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
-def cache_prune_command(everything: options.AllEntries = False) -> None:
+def cache_prune_command(everything: weights_options.AllEntries = False) -> None:
     """Remove unfinished downloads, damaged entries, and what killed processes left behind."""
     from mobilenet_hub.weights.storage.cache import Cache
 

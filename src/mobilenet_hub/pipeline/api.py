@@ -24,6 +24,7 @@ def embed(
     module: Spec = EMBED_MODULE,
     *,
     labels: int = 0,
+    reject: bool | None = None,
     normalize: Normalize | None = None,
     threads: int | None = None,
     options: SourceOptions | None = None,
@@ -45,6 +46,7 @@ def embed(
         module: a module or its handle.
         labels: how many of the most likely classes to add to each record (the module must be one
             that classifies).
+        reject: see `classify`.
         normalize: `l2` scales each vector to length 1.
         threads: how many images to read and decode at once; one a core by default.
         options: how to read sources.
@@ -63,7 +65,9 @@ def embed(
         InputError: settings that mean nothing, or labels from a module without logits.
     """
     loaded = in_inference(module)
-    settings = settings_for(loaded, preprocessing, labels=labels, normalize=normalize)
+    settings = settings_for(
+        loaded, preprocessing, labels=labels, reject=reject, normalize=normalize
+    )
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
     return embeddings(process_all(processor, opened.items(), threads=threads), loaded.labels)
@@ -74,6 +78,7 @@ def classify(
     module: Spec = CLASSIFY_MODULE,
     *,
     top_k: int = 5,
+    reject: bool | None = None,
     threads: int | None = None,
     options: SourceOptions | None = None,
     **preprocessing: Unpack[PreprocessingChoices],
@@ -89,6 +94,8 @@ def classify(
         source: see `embed`.
         module: a module of task `classification`, or its handle.
         top_k: how many classes; all, if the module has fewer.
+        reject: whether to say which images are none of the classes (`record.unknown`); by default
+            of classifiers that can tell: those with prototypes and a threshold.
         threads: how many images to read and decode at once.
         options: how to read sources.
         **preprocessing: `crop`, `resample`, `size` (height and width to resize to) and `max_pixels`
@@ -104,7 +111,7 @@ def classify(
         raise InputError(f"top_k must be at least 1. Received: {top_k}")
     loaded = in_inference(module)
     labels = min(top_k, len(loaded.labels) or 1)  # of none, settings_for says so
-    settings = settings_for(loaded, preprocessing, features=False, labels=labels)
+    settings = settings_for(loaded, preprocessing, features=False, labels=labels, reject=reject)
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
     stream = process_all(processor, opened.items(), threads=threads)
@@ -115,7 +122,9 @@ def embeddings(stream: ResultStream, names: Sequence[str] = ()) -> Iterator[Embe
     """Results as records; the labels in them, if any, have these names."""
     with closing(stream):
         for results in stream:
-            rows = iter(zip(results.features, _labels(results, names), strict=True))
+            rows = iter(
+                zip(results.features, _labels(results, names), _unknown(results), strict=True)
+            )
             for outcome in results.outcomes:
                 if outcome.failed:
                     yield _failure(outcome)
@@ -128,17 +137,22 @@ def _classifications(
 ) -> Iterator[Classification | Failure]:
     with closing(stream):
         for results in stream:
-            labels = iter(_labels(results, names))
+            rows = iter(zip(_labels(results, names), _unknown(results), strict=True))
             for outcome in results.outcomes:
                 if outcome.failed:
                     yield _failure(outcome)
                 else:
-                    yield Classification(outcome.id, outcome.path, next(labels))
+                    yield Classification(outcome.id, outcome.path, *next(rows))
 
 
 def _failure(outcome: Outcome) -> Failure:
     assert outcome.stage is not None
     return Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
+
+
+def _unknown(results: Results) -> list[bool]:
+    """Whether each row is none of the classes; that is not said where it was not asked."""
+    return results.unknown.tolist() or [False] * len(results.rows)
 
 
 def _labels(results: Results, names: Sequence[str]) -> list[tuple[Label, ...]]:

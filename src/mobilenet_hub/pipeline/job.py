@@ -71,6 +71,7 @@ def embed_to(
     module: Spec = EMBED_MODULE,
     *,
     labels: int = 0,
+    reject: bool | None = None,
     normalize: Normalize | None = None,
     dtype: DType = "float32",
     dimensions: bool = False,
@@ -99,6 +100,7 @@ def embed_to(
         module: a module or its handle.
         labels: how many of the most likely classes to add to each row (the module must be one that
             classifies).
+        reject: whether to add a column `unknown`; see `hub.classify`.
         normalize: `l2` scales each vector to length 1.
         dtype: of the embeddings on disk.
         dimensions: add each picture's width and height, in pixels, upright.
@@ -132,7 +134,7 @@ def embed_to(
     opened = source if isinstance(source, Source) else open_sources(source, options)
     loaded = in_inference(module)
     settings = settings_for(
-        loaded, preprocessing, labels=labels, normalize=normalize, dtype=dtype,
+        loaded, preprocessing, labels=labels, reject=reject, normalize=normalize, dtype=dtype,
         dimensions=dimensions, content_hash=content_hash,
         perceptual_hash=perceptual_hash,
     )  # fmt: skip

@@ -12,19 +12,27 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError, ItemError
 from mobilenet_hub.images import preprocess, upright_size
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.pipeline.outputs import l2_normalized, softmax, top_k
+from mobilenet_hub.pipeline.outputs import l2_normalized, probabilities, similarity, top_k
 from mobilenet_hub.pipeline.perceptual_hash import perceptual_hash
 from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sessions import FEATURES, LOGITS, Worker, workers_of
 from mobilenet_hub.pipeline.sources.items import Item, Stamp
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.runtime.contracts import Outputs
-from mobilenet_hub.settings import PreprocessingChoices, Settings
+from mobilenet_hub.settings import (
+    Precision,
+    PreprocessingChoices,
+    PreprocessingSettings,
+    Settings,
+)
 
 _Read = tuple[bytes, Outcome]
 
@@ -44,16 +52,19 @@ def settings_for(
             module does not take.
     """
     info, own = module.info, module.preprocessing
-    changes: dict[str, Any] = dict(preprocessing)
-    size = changes.pop("size", None) or (own.height, own.width)
+    changes = {name: value for name, value in preprocessing.items() if value is not None}
+    size: Any = changes.pop("size", (own.height, own.width))
     if size != (own.height, own.width) and info.fixed_size:
         raise InputError(
             f"the input size of {info.handle} is fixed to {info.image_size}. "
             f"Received: {size[0]}x{size[1]}"
         )
-    chosen = replace(own, height=size[0], width=size[1], **changes)
-    settings = Settings(chosen, module.compute, **wanted)
+    fields: dict[str, Any] = {"height": size[0], "width": size[1], **changes}
+    reject = wanted.pop("reject", None)
+    settings = Settings(replace(own, **fields), module.compute, **wanted)
     if not settings.labels:
+        if reject:
+            raise InputError("images are rejected where labels are wanted. Received: labels=0")
         return settings
     if info.task != "classification":
         raise InputError(
@@ -65,7 +76,41 @@ def settings_for(
         raise InputError(
             f"labels must be from 0 to {len(module.labels)}. Received: {settings.labels}"
         )
-    return settings
+    return replace(settings, reject=_rejects(module, settings, reject))
+
+
+def _rejects(module: InferenceModule, settings: Settings, wanted: bool | None) -> bool:
+    """Whether images that are none of the classes are told apart: where that can be, by default.
+
+    Raises:
+        InputError: the module's classifier has no threshold for it, or one that was fitted with
+            another preprocessing or precision.
+    """
+    classifier = module.weights.classifier
+    if classifier is None or classifier.reject_threshold is None:
+        if wanted:
+            raise InputError(
+                "to reject images that are none of the classes takes a classifier with a threshold "
+                f"for it, as `retrain` makes them. Received: {module.info.handle}"
+            )
+        return False
+    fitted = (module.preprocessing, classifier.precision)
+    used = (
+        replace(settings.preprocessing, max_pixels=fitted[0].max_pixels),
+        module.compute.precision,
+    )
+    if wanted is False or used == fitted:
+        return wanted is not False
+    raise InputError(
+        "the threshold below which an image is none of the classes holds for the preprocessing and "
+        f"precision it was fitted with, {_words(*fitted)}. Use these, or do without it "
+        f"(--no-reject, reject=False). Received: {_words(*used)}"
+    )
+
+
+def _words(preprocessing: PreprocessingSettings, precision: Precision) -> str:
+    how = preprocessing
+    return f"{how.height}x{how.width} {how.crop} {how.resample} {precision}"
 
 
 class Processor:
@@ -95,6 +140,7 @@ class Processor:
         self._done = done
         self._max_bytes = max_bytes(settings.preprocessing.max_pixels)
         cores = available_threads()
+        self._weights = module.current_weights()
         self._workers = workers_of(module, settings, min(threads or cores, cores))
         self.batch_items = self._workers.buffer_images
 
@@ -179,8 +225,17 @@ class Processor:
             if self.settings.normalize == "l2":
                 results.features = l2_normalized(results.features)
         if labels:
-            scores = softmax(outputs[LOGITS])
+            scores = probabilities(outputs[LOGITS], self._weights.classifier)
             results.label_indices, results.label_scores = top_k(scores, labels)
+        if self.settings.reject:
+            results.unknown = self._is_unknown(outputs[FEATURES])
+
+    def _is_unknown(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        classifier, prototypes = self._weights.classifier, self._weights.prototypes
+        assert classifier is not None
+        assert prototypes is not None
+        assert classifier.reject_threshold is not None
+        return similarity(features, prototypes) < classifier.reject_threshold
 
 
 def _unexpected(error: Exception) -> str:

@@ -13,12 +13,13 @@ from mobilenet_hub.errors import Stage
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class of ImageNet and how much an image looks like it.
+    """One class and how much an image looks like it.
 
     Attributes:
-        index: of the logit; 0 is background.
+        index: of the logit; of ImageNet's, 0 is background.
         name: in words.
-        score: probability in [0, 1], the softmax of the logits.
+        score: probability in [0, 1], the softmax of the logits; of a classifier with several labels
+            an image, the sigmoid of its own.
     """
 
     index: int
@@ -35,12 +36,15 @@ class Embedding:
         path: where its bytes came from.
         embedding: float32 [num_features].
         labels: most likely first, if they were asked for.
+        unknown: whether the image is none of the classes, as far as a classifier of somebody's own
+            can tell: see `Classification`.
     """
 
     id: str
     path: str
     embedding: NDArray[np.float32]
     labels: tuple[Label, ...] = ()
+    unknown: bool = False
 
     @property
     def ok(self) -> Literal[True]:
@@ -56,11 +60,14 @@ class Classification:
         id: of the item.
         path: where its bytes came from.
         labels: most likely first.
+        unknown: whether the image is unlike everything that a classifier was made with, so that it
+            is likely none of the classes; never where that is not looked at.
     """
 
     id: str
     path: str
     labels: tuple[Label, ...]
+    unknown: bool = False
 
     @property
     def ok(self) -> Literal[True]:

@@ -54,6 +54,7 @@ class Results:
             where only labels were asked for.
         label_indices: int32 [rows, k].
         label_scores: float32 [rows, k].
+        unknown: bool [rows], whether the image is none of the classes; empty where nobody asked.
         skipped: ids of items that were done before.
     """
 
@@ -61,6 +62,7 @@ class Results:
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     label_indices: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     label_scores: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    unknown: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     skipped: list[str] = field(default_factory=list)
 
     @property
@@ -73,9 +75,10 @@ class Results:
         head, tail = self.outcomes[:count], self.outcomes[count:]
         row = sum(not outcome.failed for outcome in head)
         features, indices, scores = self.features, self.label_indices, self.label_scores
+        unknown = self.unknown
         return (
-            Results(head, features[:row], indices[:row], scores[:row], self.skipped),
-            Results(tail, features[row:], indices[row:], scores[row:]),
+            Results(head, features[:row], indices[:row], scores[:row], unknown[:row], self.skipped),
+            Results(tail, features[row:], indices[row:], scores[row:], unknown[row:]),
         )
 
 

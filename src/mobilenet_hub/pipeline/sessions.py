@@ -134,7 +134,7 @@ def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Worke
     preprocessing = settings.preprocessing
     dtype: Any = preprocessing.dtype.name
     spec = GraphSpec(dtype, preprocessing.height, preprocessing.width)
-    features, logits = settings.features, settings.labels > 0
+    features, logits = settings.features or settings.reject, settings.labels > 0
     key = (spec, features, logits, limit)
     weights = module.current_weights()  # another object after training
     with _pools_lock:

@@ -90,6 +90,8 @@ class Layout:
                 pa.field("label_indices", pa.list_(pa.int32(), self.settings.labels)),
                 pa.field("scores", pa.list_(pa.float32(), self.settings.labels)),
             ]
+        if self.settings.reject:
+            fields.append(pa.field("unknown", pa.bool_()))
         if self.settings.dimensions:
             fields += [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
         if self.settings.content_hash:
@@ -115,6 +117,8 @@ class Layout:
                 _fixed(results.label_indices),
                 _fixed(results.label_scores),
             ]
+        if self.settings.reject:
+            columns.append(pa.array(results.unknown))
         if self.settings.dimensions:
             columns += [pa.array([getattr(row, n) for row in rows], pa.int32()) for n in _SIZES]
         if self.settings.content_hash:
