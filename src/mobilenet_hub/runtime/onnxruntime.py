@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobilenet_hub.errors import EngineError, MissingExtraError
-from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Model, Outputs
 
 
 class ONNXRuntimeEngine:
@@ -26,7 +26,7 @@ class ONNXRuntimeEngine:
         self._threads = threads
 
     def compile(
-        self, model: bytes, spec: GraphSpec, *, micro_batch: int | None
+        self, model: Model, spec: GraphSpec, *, micro_batch: int | None
     ) -> ONNXRuntimeSession:
         """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
         onnxruntime = _import_onnxruntime()
@@ -38,7 +38,7 @@ class ONNXRuntimeEngine:
         options.log_severity_level = 3
         if parallel > 1:  # spinning threads of one call would take cores from the others
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
+        session = onnxruntime.InferenceSession(model.to_bytes(), options, providers=self._providers)
         size = micro_batch or 1
         return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
 
