@@ -165,8 +165,8 @@ def embed_to(
                 counts.add(results)
                 if progress is not None:
                     progress.update(counts)
-        dataset.finish()
         interrupted = stop.requested
+        dataset.finish(whole=not interrupted)
         if single and not interrupted and not incomplete:
             if not items.seen and dataset.parts():
                 raise InputError(
