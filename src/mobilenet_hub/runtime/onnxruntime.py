@@ -15,7 +15,7 @@ class ONNXRuntimeEngine:
     """ONNX Runtime: the second engine on CPUs, and the way to GPUs."""
 
     def __init__(self, providers: tuple[str, ...], threads: int) -> None:
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
         unknown = [p for p in providers if p not in onnxruntime.get_available_providers()]
         if unknown:
             raise EngineError(
@@ -29,7 +29,7 @@ class ONNXRuntimeEngine:
         self, model: Model, spec: GraphSpec, *, micro_batch: int | None
     ) -> ONNXRuntimeSession:
         """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
         on_cpu = self._providers[0] == "CPUExecutionProvider"
         parallel = self._threads if micro_batch is not None and on_cpu else 1
         options = onnxruntime.SessionOptions()
@@ -43,7 +43,7 @@ class ONNXRuntimeEngine:
         return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
     """ONNX Runtime without its telemetry.
 
     Since 2026 it reports processes, sessions and models to Microsoft from its import on, and leaves
