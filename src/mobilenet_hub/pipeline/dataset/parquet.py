@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -185,6 +185,38 @@ def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of a file that was just written."""
     file.flush()
     return Stamp.of(os.fstat(file.fileno()))
+
+
+class OpenPart:
+    """The part that is being written; its file is begun with its first row.
+
+    Attributes:
+        name: of the part.
+        outcomes: of the items in it so far.
+        file: is in its place when it is closed.
+    """
+
+    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
+        self.name = name
+        self.outcomes: list[Outcome] = []
+        self._path = path
+        self._layout = layout
+        self._append: Callable[[Any], None] | None = None
+        self.file = ExitStack()
+
+    def add(self, results: Results) -> None:
+        """Append results."""
+        self.outcomes += results.outcomes
+        if len(results.features) == 0:
+            return
+        if self._append is None:
+            file = parquet_file(self._path, self._layout.schema())
+            self._append = self.file.enter_context(file)
+        self._append(self._layout.batch(results))
+
+    def drop(self) -> None:
+        """Give up the file."""
+        self.file.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def part_names(folder: Path) -> list[PartName]:

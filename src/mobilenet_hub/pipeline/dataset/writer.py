@@ -33,6 +33,7 @@ from mobilenet_hub.pipeline.dataset.manifest import (
 )
 from mobilenet_hub.pipeline.dataset.parquet import (
     Layout,
+    OpenPart,
     PartName,
     parquet_file,
     part_names,
@@ -104,7 +105,7 @@ class DatasetWriter:
         self._unlisted_now: set[bytes] = set()  # likewise, in this run
         self._repeated = False  # whether an id has more than one line
         self._next = 0
-        self._part: _OpenPart | None = None
+        self._part: OpenPart | None = None
         self._held = ExitStack()
 
     def parts(self) -> list[PartName]:
@@ -154,7 +155,7 @@ class DatasetWriter:
         while results.outcomes:
             if self._part is None:
                 name = PartName(self._shards, self._shard, self._next)
-                self._part = _OpenPart(name, name.file(self.folder), self.layout)
+                self._part = OpenPart(name, name.file(self.folder), self.layout)
             head, results = results.split(self._part_items - len(self._part.outcomes))
             self._part.add(head)
             if len(self._part.outcomes) >= self._part_items:
@@ -369,36 +370,3 @@ class DatasetWriter:
             for batch in read_parts([path]):
                 append(batch.filter(keep.slice(start, batch.num_rows)))
                 start += batch.num_rows
-
-
-class _OpenPart:
-    """The part that is being written; its file is begun with its first row.
-
-    Attributes:
-        name: of the part.
-        outcomes: of the items in it so far.
-        file: is in its place when it is closed.
-    """
-
-    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
-        self.name = name
-        self.outcomes: list[Outcome] = []
-        self._path = path
-        self._layout = layout
-        self._append: Callable[[Any], None] | None = None
-        self.file = ExitStack()
-
-    def add(self, results: Results) -> None:
-        """Append results."""
-        self.outcomes += results.outcomes
-        if len(results.features) == 0:
-            return
-        if self._append is None:
-            file = parquet_file(self._path, self._layout.schema())
-            self._append = self.file.enter_context(file)
-        self._append(self._layout.batch(results))
-
-    def drop(self) -> None:
-        """Give up the file."""
-        given_up = GeneratorExit()
-        self.file.__exit__(GeneratorExit, given_up, None)
