@@ -24,7 +24,7 @@ def build():
         return build_graph(
             weights, "classification", endpoints=spec.endpoints, input_dtype=spec.input_dtype,
             size=(spec.height, spec.width),
-        )  # fmt: skip
+        ).to_bytes()  # fmt: skip
 
     return make
 

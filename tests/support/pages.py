@@ -29,7 +29,7 @@ class Page(HTMLParser):
         if tag == "a":
             self.links.append(values["href"])
         if tag == "img":
-            data = re.fullmatch(r"data:image/jpeg;base64,(.+)", values["src"])
+            data = re.fullmatch(r"data:image/(?:jpeg|png);base64,(.+)", values["src"])
             self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))
 
     def handle_data(self, data):

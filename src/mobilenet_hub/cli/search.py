@@ -41,33 +41,32 @@ def search_command(
     """Find the images most like others, by the cosine of their embeddings."""
     from mobilenet_hub.pages.page import refuse_other_page
     from mobilenet_hub.pipeline.sources.resolve import open_words
-    from mobilenet_hub.search.exact import open_rows
+    from mobilenet_hub.search.index import Index
     from mobilenet_hub.search.sheet import Picture, write_sheet
 
     if html is not None:
         refuse_other_page(html)
-    rows = open_rows(index)
-    queries = []
+    opened = Index(index)
+    source = open_words(images)
+    results = []
     failed = 0
-    for record in rows.embed(open_words(images).items(), module):
-        if record.ok:
-            queries.append(record)
-        else:
+    for record in opened.embed(source.items(), module):
+        if not record.ok:
             failed += 1
             print_note(f"{printable(record.id)}: {record.reason}")
-    found = rows.search_each([query.embedding for query in queries], count)
-    results = [(query.id, matches) for query, matches in zip(queries, found, strict=True)]
+            continue
+        results.append((record.id, opened.search(record.embedding, count)))
     if as_json:
         for query, matches in results:
             print_json({"id": query, "matches": [asdict(match) for match in matches]})
     else:
         columns = [("image", "cyan"), ("#similarity", "green"), ("match", "bold")]
-        lines = [
+        rows = [
             [query, f"{match.similarity:.4f}", match.id]
             for query, matches in results
             for match in matches
         ]
-        print_table("", columns, lines)
+        print_table("", columns, rows)
     if html is not None:
         sections = [
             [Picture(query, "query"), *(Picture(m.id, f"{m.similarity:.3f}") for m in matches)]
@@ -75,7 +74,7 @@ def search_command(
         ]
         write_sheet(
             html, "Similar images",
-            f"The query, then the {count} most similar of {len(rows):,} images in {index}, with "
+            f"The query, then the {count} most similar of {len(opened):,} images in {index}, with "
             "the cosine of their embeddings.",
             sections, root=root,
         )  # fmt: skip

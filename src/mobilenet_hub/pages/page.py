@@ -6,7 +6,10 @@ too. The pages' own policy forbids scripts and everything that is not in the fil
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from itertools import takewhile
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +33,7 @@ def render_page(template: str, **values: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")  # names may hold halves of pairs
 
 
-def write_page(path: str | Path, page: bytes) -> None:
+def write_page(path: str | PathLike[str], page: bytes) -> None:
     """Write a page, replacing an earlier one.
 
     Raises:
@@ -82,3 +85,13 @@ def count(number: int, noun: str = "") -> str:
     """`1,234`, or with a noun `1,234 photos`, `1 photo`."""
     plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{plural}" if noun else f"{number:,}"
+
+
+def common_folder(names: Iterable[str]) -> str:
+    """What all names begin with, up to a slash."""
+    names = list(names)
+    first, last = (
+        name.split("/")[:-1] for name in (min(names, default=""), max(names, default=""))
+    )
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(f"{folder}/" for folder, _ in same)

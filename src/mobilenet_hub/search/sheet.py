@@ -10,14 +10,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
 
 from mobilenet_hub.errors import ImageError, ItemError
 from mobilenet_hub.images import MAX_PIXELS, decode
 from mobilenet_hub.images.limits import max_bytes
-from mobilenet_hub.pages.page import render_page, write_page
+from mobilenet_hub.pages.page import common_folder, render_page, write_page
 from mobilenet_hub.pages.picture import jpeg_uri
 from mobilenet_hub.pipeline.sources.items import FileItem, Item, path_id
 from mobilenet_hub.pipeline.sources.resolve import open_sources
@@ -62,20 +61,13 @@ def write_sheet(
     """
     path = Path(path)
     sections = [list(section) for section in sections]
-    common = _common_folder([picture.id for section in sections for picture in section])
+    common = common_folder([picture.id for section in sections for picture in section])
     drawer = _Drawer(path, root, len(common))
     if common:
         explanation = f"{explanation} All are below {common}"
     drawn = [[drawer.figure(picture) for picture in section] for section in sections]
     page = render_page("sheet.html", title=title, explanation=explanation, sections=drawn)
     write_page(path, page)
-
-
-def _common_folder(ids: Sequence[str]) -> str:
-    """What all ids begin with, up to a slash."""
-    first, last = (name.split("/")[:-1] for name in (min(ids, default=""), max(ids, default="")))
-    same = takewhile(lambda names: names[0] == names[1], zip(first, last, strict=False))
-    return "".join(f"{name}/" for name, _ in same)
 
 
 class _Drawer:
