@@ -17,6 +17,7 @@ from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.runtime import (
     Engine,
     EngineName,
@@ -162,7 +163,7 @@ class InferenceModule(BaseModule):
     def _set_weights(self, weights: Weights) -> None:
         self._weights = weights
         self._runners: dict[Task, Runner] = {
-            task: Runner(partial(_onnx_model, weights, task), self._engine)
+            task: Runner(partial(_model, weights, task), self._engine)
             for task in self._signatures.tasks
         }
 
@@ -198,11 +199,11 @@ def in_inference(module: Spec) -> InferenceModule:
     return module if isinstance(module, InferenceModule) else InferenceModule(module)
 
 
-def _onnx_model(weights: Weights, task: Task, spec: GraphSpec) -> bytes:
+def _model(weights: Weights, task: Task, spec: GraphSpec) -> Graph:
     return build_graph(
         weights,
         task,
         endpoints=spec.endpoints,
         input_dtype=spec.input_dtype,
         size=(spec.height, spec.width),
-    ).to_bytes()
+    )

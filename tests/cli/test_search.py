@@ -33,8 +33,19 @@ def test_an_index_of_weights_of_ones_own_is_searched_with_them(folder):
     assert "name them with --module PATH" in done.stderr
     done = run("search", "photos/0002.jpg", "-i", "out.index", "-m", mine, "-k", "1")
     assert done.stdout.splitlines()[1].split("\t")[1:] == ["1.0000", "photos/0002.jpg"]
-    done = run("search", "photos/0002.jpg", "-i", "out")
-    assert "did you mean out.index?" in done.stderr
+
+
+def test_a_dataset_is_searched_without_an_index(folder):
+    write_pictures(folder / "photos", 8)
+    run("embed", "photos", "-o", "out.parquet", *FAST, check=True)
+    done = run(
+        "search", "photos/0003.jpg", "photos/0004.jpg", "-i", "out.parquet", "-k", "1",
+        "--html", "page.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [line.split("\t") for line in done.stdout.splitlines()[1:]]
+    assert found == [[name, "1.0000", name] for name in ("photos/0003.jpg", "photos/0004.jpg")]
+    assert len(Page("page.html").images) == 4
 
 
 def test_the_search_command_prints_matches_and_a_page(folder):

@@ -62,3 +62,19 @@ def test_sizes_of_ports_are_numbers_names_or_open():
 def test_a_dtype_that_onnx_calls_otherwise_is_refused():
     with pytest.raises(KeyError, match="float16"):
         Graph("g", constants={"a": np.zeros(3, np.float16)}).to_bytes()
+
+
+def test_the_batch_may_be_fixed_and_constants_left_to_be_given():
+    small, large = np.float32([1, 2]), np.zeros((3, 5), np.int8)
+    graph = Graph(
+        "g", [Port("images", ("batch", 3))], [Port("default", ("batch", None))],
+        constants={"small": small, "large": large},
+    )  # fmt: skip
+    model = onnx.load_from_string(graph.to_bytes(batch=4, given=["large"])).graph
+    assert list(model.input) == [
+        helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [4, 3]),
+        helper.make_tensor_value_info("large", onnx.TensorProto.INT8, [3, 5]),
+    ]
+    assert model.output[0].type.tensor_type.shape.dim[0].dim_value == 4
+    assert [constant.name for constant in model.initializer] == ["small"]
+    assert graph.constants == {"small": small, "large": large}

@@ -24,7 +24,7 @@ def build():
         return build_graph(
             weights, "classification", endpoints=spec.endpoints, input_dtype=spec.input_dtype,
             size=(spec.height, spec.width),
-        ).to_bytes()  # fmt: skip
+        )  # fmt: skip
 
     return make
 

@@ -282,7 +282,9 @@ IndexFolder = Annotated[
 ]
 Index = Annotated[
     Path,
-    typer.Option("--index", "-i", help="What `index` wrote of them.", show_default=False),
+    typer.Option(
+        "--index", "-i", help="What `index` or `embed` wrote of others.", show_default=False
+    ),
 ]
 Count = Annotated[int, typer.Option("--count", "-k", min=1, help="Matches per image.")]
 By = Annotated[

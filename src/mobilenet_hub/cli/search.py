@@ -41,32 +41,33 @@ def search_command(
     """Find the images most like others, by the cosine of their embeddings."""
     from mobilenet_hub.pages.page import refuse_other_page
     from mobilenet_hub.pipeline.sources.resolve import open_words
-    from mobilenet_hub.search.index import Index
+    from mobilenet_hub.search.exact import open_rows
     from mobilenet_hub.search.sheet import Picture, write_sheet
 
     if html is not None:
         refuse_other_page(html)
-    opened = Index(index)
-    source = open_words(images)
-    results = []
+    rows = open_rows(index)
+    queries = []
     failed = 0
-    for record in opened.embed(source.items(), module):
-        if not record.ok:
+    for record in rows.embed(open_words(images).items(), module):
+        if record.ok:
+            queries.append(record)
+        else:
             failed += 1
             print_note(f"{printable(record.id)}: {record.reason}")
-            continue
-        results.append((record.id, opened.search(record.embedding, count)))
+    found = rows.search_each([query.embedding for query in queries], count)
+    results = [(query.id, matches) for query, matches in zip(queries, found, strict=True)]
     if as_json:
         for query, matches in results:
             print_json({"id": query, "matches": [asdict(match) for match in matches]})
     else:
         columns = [("image", "cyan"), ("#similarity", "green"), ("match", "bold")]
-        rows = [
+        lines = [
             [query, f"{match.similarity:.4f}", match.id]
             for query, matches in results
             for match in matches
         ]
-        print_table("", columns, rows)
+        print_table("", columns, lines)
     if html is not None:
         sections = [
             [Picture(query, "query"), *(Picture(m.id, f"{m.similarity:.3f}") for m in matches)]
@@ -74,7 +75,7 @@ def search_command(
         ]
         write_sheet(
             html, "Similar images",
-            f"The query, then the {count} most similar of {len(opened):,} images in {index}, with "
+            f"The query, then the {count} most similar of {len(rows):,} images in {index}, with "
             "the cosine of their embeddings.",
             sections, root=root,
         )  # fmt: skip

@@ -153,7 +153,7 @@ def _output_names(scopes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{scope}/{what}" for scope in scopes for what in ("mean", "variance"))
 
 
-def _statistics_graph(weights: Weights, layers: Sequence[Layer], spec: GraphSpec) -> bytes:
+def _statistics_graph(weights: Weights, layers: Sequence[Layer], spec: GraphSpec) -> Graph:
     """The network's graph with each image's mean and variance of the given layers as outputs."""
     graph = build_graph(
         weights,
@@ -163,7 +163,7 @@ def _statistics_graph(weights: Weights, layers: Sequence[Layer], spec: GraphSpec
     )
     for layer in layers:
         _add_statistics(graph, layer)
-    return graph.to_bytes()
+    return graph
 
 
 def _add_statistics(graph: Graph, layer: Layer) -> None:

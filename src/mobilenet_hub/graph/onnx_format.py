@@ -14,7 +14,7 @@ and its value, 0 a varint, 2 a length and that many bytes (text, a message, the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ IR_VERSION = 8
 _PRODUCER = "mobilenet-hub"
 
 Attribute = int | float | str | Sequence[int]
+_Sizes = Mapping[int | str | None, int]  # of what is open
 _Chunks = list[bytes | memoryview]  # of a message, side by side: large data is not copied twice
 
 # TensorProto.DataType and AttributeProto.AttributeType.
@@ -75,14 +76,26 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def to_bytes(self) -> bytes:
-        """The ONNX model."""
+    def to_bytes(self, *, batch: int | None = None, given: Collection[str] = ()) -> bytes:
+        """The ONNX model.
+
+        Args:
+            batch: what the size called `batch` is; open by default.
+            given: constants that become inputs, after the others, and are left out: for engines
+                which take them as they lie in memory.
+        """
+        sizes: _Sizes = {} if batch is None else {"batch": batch}
+        constants = {name: value for name, value in self.constants.items() if name not in given}
+        inputs = [
+            *self.inputs,
+            *(Port(name, self.constants[name].shape, self.constants[name].dtype) for name in given),
+        ]
         graph = [
             *(_message(1, _node(node)) for node in self.nodes),
             _text(2, self.name),
-            *(_message(5, _tensor(name, value)) for name, value in self.constants.items()),
-            *(_message(11, _port(port)) for port in self.inputs),
-            *(_message(12, _port(port)) for port in self.outputs),
+            *(_message(5, _tensor(name, value)) for name, value in constants.items()),
+            *(_message(11, _port(port, sizes)) for port in inputs),
+            *(_message(12, _port(port, sizes)) for port in self.outputs),
         ]
         return b"".join([
             *_int(1, IR_VERSION),
@@ -125,10 +138,10 @@ def _tensor(name: str, value: NDArray[Any]) -> _Chunks:
     )
 
 
-def _port(port: Port) -> _Chunks:
+def _port(port: Port, sizes: _Sizes) -> _Chunks:
     dimensions = [
         _int(1, size) if isinstance(size, int) else _text(2, size) if size else []
-        for size in port.shape
+        for size in (sizes.get(size, size) for size in port.shape)
     ]
     shape = _message(2, *(_message(1, dimension) for dimension in dimensions))
     tensor = _message(1, _int(1, _TYPES[np.dtype(port.dtype).name]), shape)

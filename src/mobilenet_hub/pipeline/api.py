@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Unpack
+from typing import Any, TypeVar, Unpack
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE, EMBED_MODULE
 from mobilenet_hub.errors import InputError
@@ -12,11 +12,13 @@ from mobilenet_hub.inference import in_inference
 from mobilenet_hub.pipeline.parallel import ResultStream, process_all
 from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Classification, Embedding, Failure, Label
-from mobilenet_hub.pipeline.results import Outcome, Results
+from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import SourceLike, SourceOptions
 from mobilenet_hub.settings import Normalize, PreprocessingChoices
 from mobilenet_hub.weights.resolve import Spec
+
+_Record = TypeVar("_Record", Embedding, Classification)
 
 
 def embed(
@@ -115,39 +117,38 @@ def classify(
     opened = open_sources(source, options)
     processor = Processor(loaded, settings, threads=threads)
     stream = process_all(processor, opened.items(), threads=threads)
-    return _classifications(stream, loaded.labels)
+    return _records(
+        stream,
+        lambda results: zip(_labels(results, loaded.labels), _unknown(results), strict=True),
+        Classification,
+    )
 
 
 def embeddings(stream: ResultStream, names: Sequence[str] = ()) -> Iterator[Embedding | Failure]:
     """Results as records; the labels in them, if any, have these names."""
+    return _records(
+        stream,
+        lambda results: zip(
+            results.features, _labels(results, names), _unknown(results), strict=True
+        ),
+        Embedding,
+    )
+
+
+def _records(
+    stream: ResultStream,
+    rows_of: Callable[[Results], Iterable[tuple[Any, ...]]],
+    make: Callable[..., _Record],
+) -> Iterator[_Record | Failure]:
+    """A record for each outcome: made of the next row of the results, or of the failure."""
     with closing(stream):
         for results in stream:
-            rows = iter(
-                zip(results.features, _labels(results, names), _unknown(results), strict=True)
-            )
+            rows = iter(rows_of(results))
             for outcome in results.outcomes:
-                if outcome.failed:
-                    yield _failure(outcome)
+                if outcome.stage is not None:
+                    yield Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
                 else:
-                    yield Embedding(outcome.id, outcome.path, *next(rows))
-
-
-def _classifications(
-    stream: ResultStream, names: Sequence[str]
-) -> Iterator[Classification | Failure]:
-    with closing(stream):
-        for results in stream:
-            rows = iter(zip(_labels(results, names), _unknown(results), strict=True))
-            for outcome in results.outcomes:
-                if outcome.failed:
-                    yield _failure(outcome)
-                else:
-                    yield Classification(outcome.id, outcome.path, *next(rows))
-
-
-def _failure(outcome: Outcome) -> Failure:
-    assert outcome.stage is not None
-    return Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
+                    yield make(outcome.id, outcome.path, *next(rows))
 
 
 def _unknown(results: Results) -> list[bool]:

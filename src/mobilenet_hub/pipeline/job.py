@@ -165,8 +165,8 @@ def embed_to(
                 counts.add(results)
                 if progress is not None:
                     progress.update(counts)
-        dataset.finish()
         interrupted = stop.requested
+        dataset.finish(whole=not interrupted)
         if single and not interrupted and not incomplete:
             if not items.seen and dataset.parts():
                 raise InputError(
@@ -175,9 +175,7 @@ def embed_to(
                 )
             dropped = dataset.keep_only(items.seen)
         rows, failures = dataset.counts()
-        listed = formats.errors_path(path) if single else dataset.errors_path
-        if errors is not None:
-            listed = Path(errors)
+        listed = Path(errors or (formats.errors_path(path) if single else dataset.errors_path))
         if single and errors is None and not failures:
             listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
         else:

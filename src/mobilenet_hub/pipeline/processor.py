@@ -174,7 +174,7 @@ class Processor:
 
     def _read(self, item: Item) -> _Read | None:
         """The bytes of an item, or how they failed; None if it was done before."""
-        content_hash, stamp, sha256 = self.settings.content_hash, None, ""
+        content_hash, sha256 = self.settings.content_hash, ""
         try:
             if self._done and not content_hash and self._done(item.id, item.stamp(), ""):
                 return None
@@ -183,18 +183,10 @@ class Processor:
                 sha256 = hashlib.sha256(data).hexdigest()
                 if self._done and self._done(item.id, stamp, sha256):
                     return None
-        except ItemError as error:
-            failed = Outcome(item.id, item.path, stage=error.stage, reason=error.reason)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            failed = Outcome(item.id, item.path, stage="read", reason=reason)
-        except MemoryError:
-            failed = Outcome(item.id, item.path, stage="read", reason="out of memory")
         except Exception as error:  # one strange file must not end a run of millions; it is listed
-            failed = Outcome(item.id, item.path, stage="read", reason=_unexpected(error))
-        else:
-            return data, Outcome(item.id, item.path, stamp, sha256)
-        return b"", failed
+            stage = error.stage if isinstance(error, ItemError) else "read"
+            return b"", Outcome(item.id, item.path, stage=stage, reason=_reason(error))
+        return data, Outcome(item.id, item.path, stamp, sha256)
 
     def _decode(self, data: bytes, outcome: Outcome, worker: Worker, slot: int) -> Outcome:
         """Pixels of an item into a worker's buffer."""
@@ -209,12 +201,10 @@ class Processor:
                 limit = self._preprocessing.max_pixels
                 size = upright_size(data, path=outcome.path, max_pixels=limit)
                 seen["height"], seen["width"] = size
-        except MemoryError:  # says nothing of the image, which is tried again
-            return replace(outcome, stamp=None, sha256="", stage="decode", reason="out of memory")
-        except ImageError as error:
-            return replace(outcome, stage="decode", reason=error.reason)
         except Exception as error:  # as above
-            return replace(outcome, stage="decode", reason=_unexpected(error))
+            if isinstance(error, MemoryError):  # says nothing of the image, which is tried again
+                outcome = replace(outcome, stamp=None, sha256="")
+            return replace(outcome, stage="decode", reason=_reason(error))
         return replace(outcome, **seen) if seen else outcome
 
     def _finish(self, results: Results, outputs: Outputs) -> None:
@@ -238,5 +228,12 @@ class Processor:
         return similarity(features, prototypes) < classifier.reject_threshold
 
 
-def _unexpected(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Why an item failed, in words."""
+    if isinstance(error, (ItemError, ImageError)):
+        return error.reason
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return f"unexpected {type(error).__name__}: {error}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,18 +38,16 @@ class Embedding:
         labels: most likely first, if they were asked for.
         unknown: whether the image is none of the classes, as far as a classifier of somebody's own
             can tell: see `Classification`.
+        ok: True; of a `Failure`, False.
     """
+
+    ok: ClassVar[Literal[True]] = True
 
     id: str
     path: str
     embedding: NDArray[np.float32]
     labels: tuple[Label, ...] = ()
     unknown: bool = False
-
-    @property
-    def ok(self) -> Literal[True]:
-        """Whether this is a result; a `Failure` says False."""
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +60,15 @@ class Classification:
         labels: most likely first.
         unknown: whether the image is unlike everything that a classifier was made with, so that it
             is likely none of the classes; never where that is not looked at.
+        ok: True; of a `Failure`, False.
     """
+
+    ok: ClassVar[Literal[True]] = True
 
     id: str
     path: str
     labels: tuple[Label, ...]
     unknown: bool = False
-
-    @property
-    def ok(self) -> Literal[True]:
-        """Whether this is a result; a `Failure` says False."""
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +80,12 @@ class Failure:
         path: where its bytes were to come from.
         stage: `list`, `read` or `decode`.
         reason: in words.
+        ok: False; of a result, True.
     """
+
+    ok: ClassVar[Literal[False]] = False
 
     id: str
     path: str
     stage: Stage
     reason: str
-
-    @property
-    def ok(self) -> Literal[False]:
-        """Whether this is a result."""
-        return False

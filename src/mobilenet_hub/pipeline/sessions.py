@@ -154,6 +154,5 @@ def _session_maker(
     graph = build_graph(weights, task, input_dtype=spec.input_dtype, size=size)
     if features and logits:  # inside of the graph they are there already
         graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
-    model = graph.to_bytes()
     engine = module.engine_for_one_thread()
-    return lambda: engine.compile(model, spec, micro_batch=micro_batch_of(*size))
+    return lambda: engine.compile(graph, spec, micro_batch=micro_batch_of(*size))

@@ -26,6 +26,7 @@ from mobilenet_hub.runtime.contracts import (
     Engine,
     GraphSpec,
     Images,
+    Model,
     Outputs,
     Session,
 )
@@ -102,11 +103,11 @@ class Runner:
     """Runs one graph, in whatever forms it is asked for; safe to call from several threads.
 
     Args:
-        build: makes the ONNX model of a form, with a dynamic batch.
+        build: makes the model of a form.
         engine: what runs it.
     """
 
-    def __init__(self, build: Callable[[GraphSpec], bytes], engine: Engine) -> None:
+    def __init__(self, build: Callable[[GraphSpec], Model], engine: Engine) -> None:
         self._build = build
         self._engine = engine
         self._sessions: OrderedDict[tuple[GraphSpec, int | None], Session] = OrderedDict()

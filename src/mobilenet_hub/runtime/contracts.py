@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ class GraphSpec:
     endpoints: tuple[str, ...] = ()
 
 
+class Model(Protocol):
+    """A graph to compile, of the shape that a `GraphSpec` says, its batch open."""
+
+    @property
+    def constants(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays in it, by name."""
+
+    def to_bytes(self, *, batch: int | None = None, given: Collection[str] = ()) -> bytes:
+        """As ONNX, of a number of images; constants that are `given` become inputs instead."""
+
+
 class Session(Protocol):
     """A graph compiled for a fixed number of images at a time; `run` calls may overlap.
 
@@ -43,7 +54,7 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """Something that compiles ONNX models."""
+    """Something that compiles models."""
 
-    def compile(self, model: bytes, spec: GraphSpec, *, micro_batch: int | None) -> Session:
+    def compile(self, model: Model, spec: GraphSpec, *, micro_batch: int | None) -> Session:
         """Compile for throughput with micro-batches of that size, or for single images if None."""

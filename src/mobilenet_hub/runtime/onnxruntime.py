@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from mobilenet_hub.errors import EngineError, MissingExtraError
-from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Model, Outputs
 
 
 class ONNXRuntimeEngine:
     """ONNX Runtime: the second engine on CPUs, and the way to GPUs."""
 
     def __init__(self, providers: tuple[str, ...], threads: int) -> None:
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
         unknown = [p for p in providers if p not in onnxruntime.get_available_providers()]
         if unknown:
             raise EngineError(
@@ -26,10 +26,10 @@ class ONNXRuntimeEngine:
         self._threads = threads
 
     def compile(
-        self, model: bytes, spec: GraphSpec, *, micro_batch: int | None
+        self, model: Model, spec: GraphSpec, *, micro_batch: int | None
     ) -> ONNXRuntimeSession:
         """One session; for throughput on a CPU, one thread a call and as many calls as cores."""
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
         on_cpu = self._providers[0] == "CPUExecutionProvider"
         parallel = self._threads if micro_batch is not None and on_cpu else 1
         options = onnxruntime.SessionOptions()
@@ -38,12 +38,12 @@ class ONNXRuntimeEngine:
         options.log_severity_level = 3
         if parallel > 1:  # spinning threads of one call would take cores from the others
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
+        session = onnxruntime.InferenceSession(model.to_bytes(), options, providers=self._providers)
         size = micro_batch or 1
         return ONNXRuntimeSession(session, spec, size if on_cpu else 32 * size, parallel)
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
     """ONNX Runtime without its telemetry.
 
     Since 2026 it reports processes, sessions and models to Microsoft from its import on, and leaves

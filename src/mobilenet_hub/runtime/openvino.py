@@ -15,10 +15,11 @@ from weakref import WeakSet
 
 import numpy as np
 
-from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Outputs
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Model, Outputs
 from mobilenet_hub.settings import Precision
 
 _CONVERTER = "openvino.tools.ovc"
+_SHARED_BYTES = 4096  # constants of so many are not copied
 _import_lock = threading.Lock()
 _abandoned: list[Any] = []
 
@@ -41,15 +42,14 @@ class OpenVINOEngine:
         }
         self._threads = threads
 
-    def compile(self, model: bytes, spec: GraphSpec, *, micro_batch: int | None) -> OpenVINOSession:
+    def compile(self, model: Model, spec: GraphSpec, *, micro_batch: int | None) -> OpenVINOSession:
         """Compile with static shapes: one stream on all threads, or one stream per thread.
 
         A single thread is the one which calls: nothing is handed over, which is worth a fifth where
         many callers each bring a thread and a compiled form of their own.
         """
         core = _core()
-        graph = core.read_model(model)
-        graph.reshape([micro_batch or 1, spec.height, spec.width, 3])
+        graph = _read(model, micro_batch or 1)
         streams = self._threads if micro_batch is not None else 1
         config = {**self._config, "NUM_STREAMS": str(streams)}
         if micro_batch is None:
@@ -70,6 +70,26 @@ class OpenVINOEngine:
 def _core() -> Any:
     """The process's one OpenVINO core (its plugins load once)."""
     return import_openvino().Core()
+
+
+def _read(model: Model, batch: int) -> Any:
+    """A model as OpenVINO's, its large constants where they lie in memory.
+
+    Through the bytes of a model they would be copied four times.
+    """
+    large = {
+        name: np.require(value, requirements=["C", "W"])  # a view of read-only memory is refused
+        for name, value in model.constants.items()
+        if value.nbytes >= _SHARED_BYTES
+    }
+    graph = _core().read_model(model.to_bytes(batch=batch, given=large))
+    for parameter in graph.get_parameters():
+        if (name := parameter.friendly_name) in large:
+            constant = import_openvino().op.Constant(large[name], shared_memory=True)
+            constant.friendly_name = name
+            parameter.output(0).replace(constant.output(0))
+            graph.remove_parameter(parameter)
+    return graph
 
 
 def before_fork() -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import InputError
 from mobilenet_hub.runtime import available_threads
-from mobilenet_hub.search.index import Match, new_index
+from mobilenet_hub.search.index import new_index
+from mobilenet_hub.search.queries import Match
 from mobilenet_hub.search.vectors import HASHES, column_names, unit_rows
 
 # Up to so many first images, every one is compared with; beyond, those that an index finds, which
@@ -85,9 +86,8 @@ def find_duplicates(
         return []
     first = np.concatenate([rows for rows, _ in assignments])
     similarity = np.concatenate([values for _, values in assignments])
-    repeated = np.zeros(len(first), bool)
-    repeated[first[first != np.arange(len(first))]] = True
-    wanted = repeated | (first != np.arange(len(first)))
+    wanted = first != np.arange(len(first))
+    wanted[first[wanted]] = True  # and the first images of their groups
     return list(_named(dataset, column, first, similarity, wanted))
 
 
@@ -99,13 +99,8 @@ def _named(
     wanted: NDArray[np.bool_],
 ) -> Iterator[Group]:
     """Groups by their ids, which are read only now, and only those needed kept."""
-    names: dict[int, str] = {}
-    row = 0
-    for ids, _ in unit_rows(dataset, column):
-        for identity in ids:
-            if wanted[row]:
-                names[row] = identity
-            row += 1
+    ids = (identity for batch, _ in unit_rows(dataset, column) for identity in batch)
+    names = {row: identity for row, identity in enumerate(ids) if wanted[row]}
     members: dict[int, list[Match]] = {}
     for at in np.flatnonzero(wanted).tolist():
         leader = int(first[at])
@@ -148,28 +143,19 @@ class _Leaders:
     def __init__(self, features: int) -> None:
         self._rows = np.empty(0, np.int64)
         self._vectors = np.empty((0, features), np.float32)
-        self._count = 0
         self._index: Any = None
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Take up the first images of new groups, with their rows in the dataset."""
-        end = self._count + len(rows)
-        if self._index is None and end > EXACT_LIMIT:
+        if self._index is None:
+            rows = np.concatenate([self._rows, rows])
+            vectors = np.concatenate([self._vectors, vectors])
+            if len(rows) <= EXACT_LIMIT:
+                self._rows, self._vectors = rows, vectors
+                return
             self._index = new_index(vectors.shape[1], "f32")
-            known = self._vectors[: self._count]
-            self._index.add(self._rows[: self._count], known, threads=available_threads())
-            self._vectors = np.empty((0, vectors.shape[1]), np.float32)
-        if self._index is not None:
-            self._index.add(rows, vectors, threads=available_threads())
-        else:
-            if end > len(self._rows):
-                more = max(end, 2 * len(self._rows)) - len(self._rows)
-                self._rows = np.concatenate([self._rows, np.empty(more, np.int64)])
-                spare = np.empty((more, self._vectors.shape[1]), np.float32)
-                self._vectors = np.concatenate([self._vectors, spare])
-            self._rows[self._count : end] = rows
-            self._vectors[self._count : end] = vectors
-        self._count = end
+            self._vectors = self._vectors[:0]
+        self._index.add(rows, vectors, threads=available_threads())
 
     def most_similar(
         self, vectors: NDArray[np.float32]
@@ -180,12 +166,11 @@ class _Leaders:
         if self._index is not None:
             found = self._index.search(vectors, 1, threads=available_threads())
             return found.keys[:, 0].astype(np.int64), 1 - found.distances[:, 0].astype(np.float32)
-        for start in range(0, self._count, _BLOCK):
-            end = min(start + _BLOCK, self._count)
-            similar = vectors @ self._vectors[start:end].T
+        for start in range(0, len(self._rows), _BLOCK):
+            similar = vectors @ self._vectors[start : start + _BLOCK].T
             at = similar.argmax(axis=1)
             value = similar[np.arange(len(vectors)), at]
             better = value > best
-            rows[better] = self._rows[start:end][at[better]]
+            rows[better] = self._rows[start + at[better]]
             best[better] = value[better]
         return rows, best

@@ -16,7 +16,6 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,13 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError, MissingExtraError
 from mobilenet_hub.files import atomic_file, remove_leftovers, write_atomically
-from mobilenet_hub.pipeline.api import embeddings
 from mobilenet_hub.pipeline.outputs import l2_normalized
-from mobilenet_hub.pipeline.parallel import process_all
-from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.runtime.onnxruntime import import_onnxruntime
+from mobilenet_hub.search.queries import Match, embed_queries
 from mobilenet_hub.search.vectors import checked_note, how_made, unit_rows
-from mobilenet_hub.settings import Settings
-from mobilenet_hub.weights.canonical import Weights, fingerprint
 
 FORMAT = "mobilenet-hub-index/2"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
@@ -43,19 +39,6 @@ _CHECKED_BYTES = 1 << 24  # at a time
 
 # Recall@10 is 0.999 with these on 20,000 features of photos (benchmarks/README.md).
 _EXPANSION_ADD, _EXPANSION_SEARCH = 128, 64
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A row that is like a query.
-
-    Attributes:
-        id: of the row.
-        similarity: cosine, at most 1; 1 for the same direction.
-    """
-
-    id: str
-    similarity: float
 
 
 def default_path(dataset: Path) -> Path:
@@ -138,6 +121,9 @@ def new_index(features: int, dtype: str) -> Any:
     Raises:
         MissingExtraError: usearch is not installed.
     """
+    with suppress(MissingExtraError):
+        # After usearch 2.26, whose C++ library is global, importing ONNX Runtime 1.31 crashes.
+        import_onnxruntime()
     try:
         from usearch.index import Index as UsearchIndex
     except ImportError as error:
@@ -164,12 +150,6 @@ def _refuse_other_folders(output: Path) -> None:
                 f"the index's folder holds something else; choose another. Received: "
                 f"{str(output)!r}"
             )
-
-
-def _hint(path: Path) -> str:
-    """What may be meant by a path that is no index."""
-    made = default_path(path)
-    return f"; did you mean {made}?" if made.is_dir() else ""
 
 
 class Index:
@@ -217,8 +197,7 @@ class Index:
         ) as e:
             raise DatasetError(
                 "expected an index, as `mobilenet-hub index DATASET` makes it of what "
-                f"`mobilenet-hub embed PHOTOS --output DATASET` wrote: {str(e).rstrip('.')}"
-                f"{_hint(self.path)}. "
+                f"`mobilenet-hub embed PHOTOS --output DATASET` wrote: {str(e).rstrip('.')}. "
                 f"Received: {str(path)!r}"
             ) from e
 
@@ -251,56 +230,14 @@ class Index:
             for key, distance in zip(found.keys, found.distances, strict=True)
         ]
 
+    def search_each(
+        self, embeddings: Iterable[NDArray[np.float32]], count: int = 10
+    ) -> list[list[Match]]:
+        """The rows most like each of some embeddings: see `search`."""
+        return [self.search(embedding, count) for embedding in embeddings]
+
     def embed(
         self, items: Iterable[Item], module: str | None = None
     ) -> Iterator[Embedding | Failure]:
-        """Embed queries as the rows of the index were: same module, weights and preprocessing.
-
-        Args:
-            items: of a source.
-            module: the handle, or the path of the weights, that made the rows; by default the
-                handle the index notes.
-
-        Raises:
-            DatasetError: how they were made is not known, or the module's weights are others.
-        """
-        from mobilenet_hub.inference import InferenceModule
-
-        name = module or (self.made or {}).get("handle")
-        if name is None:
-            raise DatasetError(
-                "the dataset of this index does not say which module made it; name it with "
-                f"--module. Received: {str(self.path)!r}"
-            )
-        if self.made is None:  # then the module's own preprocessing is taken for granted
-            loaded = InferenceModule(name)
-            settings = settings_for(loaded, {})
-        else:
-            settings = _query_settings(self.made)
-            how = settings.compute
-            loaded = InferenceModule(
-                name, engine=how.engine, precision=how.precision, providers=how.providers
-            )
-            _check_weights(self.made, name, loaded.weights)
-        return embeddings(process_all(Processor(loaded, settings, threads=1), items, threads=1))
-
-
-def _query_settings(made: dict[str, Any]) -> Settings:
-    """How queries are computed: as the rows were, and nothing but features."""
-    rows = Settings.from_dict(made)
-    return Settings(rows.preprocessing, rows.compute)
-
-
-def _check_weights(made: dict[str, Any], name: str, weights: Weights) -> None:
-    """Refuse other weights than those that made the rows.
-
-    Raises:
-        DatasetError: they are others.
-    """
-    sha256 = fingerprint(weights)
-    if sha256 != made["weights_sha256"]:
-        raise DatasetError(
-            f"this index was made with other weights of {made['handle']} "
-            f"(sha256 {made['weights_sha256']}) than these; name them with --module PATH. "
-            f"Received: {name}, sha256 {sha256}"
-        )
+        """Embed queries as the rows of the index were: see `queries.embed_queries`."""
+        return embed_queries(items, self.path, self.made, module)

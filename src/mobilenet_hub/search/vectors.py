@@ -69,9 +69,15 @@ def unit_rows(
 
 def column_names(dataset: Path) -> list[str]:
     """The columns of a dataset; none where it is not Parquet, or not there."""
-    parts = formats.parts_of(dataset) if dataset.is_dir() else [dataset]
-    is_parquet = dataset.is_dir() or formats.format_of(dataset) == ".parquet"
-    return list(read_schema(parts[0]).names) if is_parquet and parts and parts[0].exists() else []
+    part = _first_part(dataset)
+    return list(read_schema(part).names) if part is not None and part.exists() else []
+
+
+def _first_part(dataset: Path) -> Path | None:
+    """The Parquet file that tells what the columns of a dataset are; None where there is none."""
+    if dataset.is_dir():
+        return next(iter(formats.parts_of(dataset)), None)
+    return dataset if formats.format_of(dataset) == ".parquet" else None
 
 
 def _hash_vectors(hashes: list[Any]) -> NDArray[np.float32]:
@@ -125,16 +131,15 @@ def checked_note(made: Any) -> dict[str, Any]:
 
 def how_made(dataset: Path) -> dict[str, Any] | None:
     """The settings that a dataset was made with, or None where nothing tells."""
-    if dataset.is_dir() or formats.format_of(dataset) == ".parquet":
-        parts = formats.parts_of(dataset) if dataset.is_dir() else [dataset]
-        try:
-            text = (read_schema(parts[0]).metadata or {}).get(METADATA_KEY) if parts else None
-        except FileNotFoundError as error:
-            raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
-        try:
-            return None if text is None else checked_note(json.loads(text))
-        except ValueError as error:
-            raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error
-    if not single_file.packed_parts(dataset):
-        return None  # not the file whose settings are noted beside it
-    return Manifest(single_file.work_folder(dataset)).read_settings()
+    if not dataset.is_dir() and formats.format_of(dataset) != ".parquet":
+        if not single_file.packed_parts(dataset):
+            return None  # not the file whose settings are noted beside it
+        return Manifest(single_file.work_folder(dataset)).read_settings()
+    try:
+        part = _first_part(dataset)
+        text = None if part is None else (read_schema(part).metadata or {}).get(METADATA_KEY)
+        return None if text is None else checked_note(json.loads(text))
+    except DatasetError:
+        raise
+    except (FileNotFoundError, ValueError) as error:
+        raise DatasetError(f"{error}. Received: {str(dataset)!r}") from error

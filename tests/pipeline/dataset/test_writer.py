@@ -14,6 +14,7 @@ from dataset_support import FILES, assert_rows, errors, expected, read, write
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.pipeline.dataset.id_sets import digest
 from pictures import SMALL, encoded, write_pictures
+from source_support import make_tar
 
 
 def test_a_dataset_is_parts_of_so_many_items(folder, module):
@@ -189,3 +190,19 @@ def test_shards_made_apart_are_merged_by_copying(folder, module):
     assert len(lists) == 3
     assert [line["id"] for path in lists for line in errors(path)] == ["photos/0003.jpg"]
     assert write(folder / "merged", module, shard=(1, 3)).counts.done == 0
+
+
+def test_an_archive_that_is_whole_again_is_listed_as_a_failure_no_more(folder, module):
+    """Its line stayed for ever: what the archive holds has other ids."""
+    archive = folder / "photos.tar"
+    make_tar(archive, {f"{i}.jpg": encoded(i) for i in range(3)})
+    whole = archive.read_bytes()
+    archive.write_bytes(whole.rstrip(b"\0"))  # without its end
+    for done in (3, 0):  # with the items there as before, it is still damaged
+        summary = write(folder / "out", module, "photos.tar")
+        assert (summary.counts.done, summary.failures) == (done, 1)
+    assert write(folder / "out", module).failures == 1  # a run of something else says nothing of it
+    archive.write_bytes(whole)
+    summary = write(folder / "out", module, "photos.tar")
+    assert (summary.counts.done, summary.rows, summary.failures) == (0, 13, 0)
+    assert errors(folder / "out" / "_errors.jsonl") == []

@@ -104,18 +104,17 @@ def write_failures(path: Path, outcomes: Iterable[Outcome]) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    lines = ({"id": o.id, "stage": o.stage, "reason": o.reason} for o in outcomes)
     if path.suffix.lower() == ".parquet":
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in ("id", "stage", "reason")])
         with parquet_file(path, schema) as append:
-            for outcome in outcomes:
-                values = [pa.array([v]) for v in (outcome.id, outcome.stage, outcome.reason)]
-                append(pa.RecordBatch.from_arrays(values, schema=schema))
+            while batch := list(itertools.islice(lines, _BATCH_ROWS)):
+                append(pa.RecordBatch.from_pylist(batch, schema))
         return
     with atomic_file(path) as file:
-        for outcome in outcomes:
-            line = {"id": outcome.id, "stage": outcome.stage, "reason": outcome.reason}
+        for line in lines:
             file.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
 
 

@@ -59,3 +59,24 @@ class DigestSet:
         while self._sorted and len(self._sorted[-1]) < 2 * len(run):
             run = np.concatenate([self._sorted.pop(), run])
         self._sorted.append(run[np.argsort(run[:, 0])])
+
+
+class Folders:
+    """The folders that ids lie in: whatever comes before a slash in one of them."""
+
+    def __init__(self) -> None:
+        self._digests = DigestSet()
+        self._last = ""
+
+    def add_those_of(self, identity: str) -> None:
+        """Add the folder of an id, and those above it."""
+        folder = identity.rpartition("/")[0]
+        if folder == self._last:  # mostly one after the other
+            return
+        self._last = folder
+        while folder and self._digests.add(digest(folder)):
+            folder = folder.rpartition("/")[0]
+
+    def __contains__(self, value: bytes) -> bool:
+        """Whether the digest of an id is that of such a folder."""
+        return value in self._digests

@@ -112,14 +112,6 @@ class Manifest:
         """
         import pyarrow as pa
 
-        columns = [
-            [outcome.id for outcome in outcomes],
-            [outcome.stamp and _clamped(outcome.stamp.size) for outcome in outcomes],
-            [outcome.stamp and _clamped(outcome.stamp.mtime_ns) for outcome in outcomes],
-            [outcome.sha256 or None for outcome in outcomes],
-            [outcome.stage for outcome in outcomes],
-            [outcome.reason or None for outcome in outcomes],
-        ]
         schema = pa.schema(
             [
                 pa.field("id", pa.string(), nullable=False),
@@ -130,10 +122,20 @@ class Manifest:
                 pa.field("reason", pa.string()),
             ]
         )
-        arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+        lines = [
+            {
+                "id": outcome.id,
+                "size": outcome.stamp and _clamped(outcome.stamp.size),
+                "mtime_ns": outcome.stamp and _clamped(outcome.stamp.mtime_ns),
+                "sha256": outcome.sha256 or None,
+                "stage": outcome.stage,
+                "reason": outcome.reason or None,
+            }
+            for outcome in outcomes
+        ]
         self.folder.mkdir(exist_ok=True)
         with parquet_file(part.file(self.folder), schema) as append:
-            append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            append(pa.RecordBatch.from_pylist(lines, schema))
 
     def remove(self, part: PartName) -> None:
         """Make a part count no longer."""

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import atomic_file
-from mobilenet_hub.pipeline.results import Results
+from mobilenet_hub.pipeline.results import Outcome, Results
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
 
@@ -79,25 +79,8 @@ class Layout:
         """The Arrow schema: `id`, `embedding`, and the columns asked for."""
         import pyarrow as pa
 
-        value = pa.float32() if self.settings.dtype == "float32" else pa.float16()
-        fields = [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("embedding", pa.list_(value, self.features), nullable=False),
-        ]
-        if self.settings.labels:
-            fields += [
-                pa.field("labels", pa.list_(pa.string(), self.settings.labels)),
-                pa.field("label_indices", pa.list_(pa.int32(), self.settings.labels)),
-                pa.field("scores", pa.list_(pa.float32(), self.settings.labels)),
-            ]
-        if self.settings.reject:
-            fields.append(pa.field("unknown", pa.bool_()))
-        if self.settings.dimensions:
-            fields += [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
-        if self.settings.content_hash:
-            fields.append(pa.field("sha256", pa.string()))
-        if self.settings.perceptual_hash:
-            fields.append(pa.field("perceptual_hash", pa.string()))
+        always = ("id", "embedding")
+        fields = [pa.field(name, kind, name not in always) for name, kind, _ in self._columns()]
         metadata = json.dumps(dict(self.metadata), sort_keys=True)
         return pa.schema(fields, {METADATA_KEY: metadata.encode()})
 
@@ -105,38 +88,45 @@ class Layout:
         """The rows of some results as an Arrow record batch."""
         import pyarrow as pa
 
-        rows = results.rows
-        embedding = results.features.astype(self.settings.dtype, copy=False)
-        columns = [pa.array([row.id for row in rows], pa.string()), _fixed(embedding)]
-        if self.settings.labels:
-            names = np.asarray(self.labels, object)[results.label_indices]
-            columns += [
-                pa.FixedSizeListArray.from_arrays(
-                    pa.array(names.reshape(-1), pa.string()), self.settings.labels
-                ),
-                _fixed(results.label_indices),
-                _fixed(results.label_scores),
-            ]
-        if self.settings.reject:
-            columns.append(pa.array(results.unknown))
-        if self.settings.dimensions:
-            columns += [pa.array([getattr(row, n) for row in rows], pa.int32()) for n in _SIZES]
-        if self.settings.content_hash:
-            columns.append(pa.array([row.sha256 for row in rows], pa.string()))
-        if self.settings.perceptual_hash:
-            columns.append(pa.array([row.perceptual_hash.hex() for row in rows], pa.string()))
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema())
+        arrays = [_array(values(results), kind) for _, kind, values in self._columns()]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema())
+
+    def _columns(self) -> Iterator[tuple[str, Any, Callable[[Results], Any]]]:
+        """Name and type of each column, and its values in some results."""
+        import pyarrow as pa
+
+        def of_rows(value: Callable[[Outcome], Any]) -> Callable[[Results], Any]:
+            return lambda results: [value(row) for row in results.rows]
+
+        wanted = self.settings
+        number = pa.float32() if wanted.dtype == "float32" else pa.float16()
+        yield "id", pa.string(), of_rows(lambda row: row.id)
+        yield "embedding", pa.list_(number, self.features), lambda results: results.features
+        if count := wanted.labels:
+            names = np.asarray(self.labels, object)
+            yield "labels", pa.list_(pa.string(), count), lambda r: names[r.label_indices]
+            yield "label_indices", pa.list_(pa.int32(), count), lambda r: r.label_indices
+            yield "scores", pa.list_(pa.float32(), count), lambda r: r.label_scores
+        if wanted.reject:
+            yield "unknown", pa.bool_(), lambda results: results.unknown
+        if wanted.dimensions:
+            yield "width", pa.int32(), of_rows(lambda row: row.width)
+            yield "height", pa.int32(), of_rows(lambda row: row.height)
+        if wanted.content_hash:
+            yield "sha256", pa.string(), of_rows(lambda row: row.sha256)
+        if wanted.perceptual_hash:
+            yield "perceptual_hash", pa.string(), of_rows(lambda row: row.perceptual_hash.hex())
 
 
-_SIZES = ("width", "height")
-
-
-def _fixed(values: np.ndarray[Any, Any]) -> Any:
-    """A matrix as a fixed-size-list array, without a copy."""
+def _array(values: Any, kind: Any) -> Any:
+    """Values as an Arrow array; a matrix of the right dtype without a copy."""
     import pyarrow as pa
 
-    flat = np.ascontiguousarray(values).reshape(-1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.array(values, kind)
+    dtype = kind.value_type.to_pandas_dtype()
+    flat = np.ascontiguousarray(values).reshape(-1).astype(dtype, copy=False)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat, kind.value_type), kind.list_size)
 
 
 @contextmanager
@@ -156,6 +146,7 @@ def parquet_file(
     Raises:
         OSError: it cannot be written; nothing is left of it then.
     """
+    import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
     with atomic_file(path) as file:
@@ -167,10 +158,20 @@ def parquet_file(
             use_dictionary=["labels.list.element"] if "labels" in schema.names else False,
             write_statistics=["id"],
         )
-        groups = _Groups(writer, schema)
+        waiting = schema.empty_table()
+
+        def append(batch: Any) -> None:
+            """Batches become groups of rows: a file's bytes depend on nothing but its rows."""
+            nonlocal waiting
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch], schema)])
+            while waiting.num_rows >= _GROUP_ROWS:
+                writer.write_table(waiting.slice(0, _GROUP_ROWS).combine_chunks())
+                waiting = waiting.slice(_GROUP_ROWS)
+
         try:
-            yield groups.add
-            groups.flush()
+            yield append
+            if waiting.num_rows:
+                writer.write_table(waiting.combine_chunks())
         except BaseException:
             with suppress(Exception):  # the file is given up; its writer must not come back to it
                 writer.close()
@@ -186,33 +187,36 @@ def stamp_of(file: BinaryIO) -> Stamp:
     return Stamp.of(os.fstat(file.fileno()))
 
 
-class _Groups:
-    """Collects batches into groups of rows, so that a file's bytes depend only on its rows."""
+class OpenPart:
+    """The part that is being written; its file is begun with its first row.
 
-    def __init__(self, writer: Any, schema: Any) -> None:
-        self._writer = writer
-        self._schema = schema
-        self._waiting: list[Any] = []
-        self._rows = 0
+    Attributes:
+        name: of the part.
+        outcomes: of the items in it so far.
+        file: is in its place when it is closed.
+    """
 
-    def add(self, batch: Any) -> None:
-        """Append rows."""
-        while batch.num_rows:
-            part = batch.slice(0, _GROUP_ROWS - self._rows)
-            self._waiting.append(part)
-            self._rows += part.num_rows
-            batch = batch.slice(part.num_rows)
-            if self._rows == _GROUP_ROWS:
-                self.flush()
+    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
+        self.name = name
+        self.outcomes: list[Outcome] = []
+        self._path = path
+        self._layout = layout
+        self._append: Callable[[Any], None] | None = None
+        self.file = ExitStack()
 
-    def flush(self) -> None:
-        """Write what is waiting."""
-        import pyarrow as pa
+    def add(self, results: Results) -> None:
+        """Append results."""
+        self.outcomes += results.outcomes
+        if len(results.features) == 0:
+            return
+        if self._append is None:
+            file = parquet_file(self._path, self._layout.schema())
+            self._append = self.file.enter_context(file)
+        self._append(self._layout.batch(results))
 
-        if self._rows:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._waiting, self._rows = [], 0
-            self._writer.write_table(table.combine_chunks(), row_group_size=_GROUP_ROWS)
+    def drop(self) -> None:
+        """Give up the file."""
+        self.file.__exit__(GeneratorExit, GeneratorExit(), None)
 
 
 def part_names(folder: Path) -> list[PartName]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import remove_leftovers
-from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
+from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, Folders, digest
 from mobilenet_hub.pipeline.dataset.manifest import (
     FOLDER,
     SETTINGS,
@@ -33,6 +33,7 @@ from mobilenet_hub.pipeline.dataset.manifest import (
 )
 from mobilenet_hub.pipeline.dataset.parquet import (
     Layout,
+    OpenPart,
     PartName,
     parquet_file,
     part_names,
@@ -97,11 +98,14 @@ class DatasetWriter:
         self._begun = False
         self._known = DigestSet()  # ids of all lines in the manifests
         self._unsure = DigestSet()  # ids of items that could not be had
-        self._folders = DigestSet()  # ids with more behind a slash: what lies in one folder
         self._found = DigestSet()  # of these, those found in this run as they were before
+        self._folders = Folders()  # of all these ids
+        self._entered = Folders()  # of the ids of this run
+        self._unlisted: set[bytes] = set()  # ids of folders and archives that could not be listed
+        self._unlisted_now: set[bytes] = set()  # likewise, in this run
         self._repeated = False  # whether an id has more than one line
         self._next = 0
-        self._part: _OpenPart | None = None
+        self._part: OpenPart | None = None
         self._held = ExitStack()
 
     def parts(self) -> list[PartName]:
@@ -142,10 +146,16 @@ class DatasetWriter:
             if identity in self._unsure:
                 self._found.add(identity)
                 self._repeated = True
+        if self._unlisted:
+            for outcome in results.outcomes:
+                if outcome.stage == "list":
+                    self._unlisted_now.add(digest(outcome.id))
+            for item_id in (*results.skipped, *(outcome.id for outcome in results.outcomes)):
+                self._entered.add_those_of(item_id)
         while results.outcomes:
             if self._part is None:
                 name = PartName(self._shards, self._shard, self._next)
-                self._part = _OpenPart(name, name.file(self.folder), self.layout)
+                self._part = OpenPart(name, name.file(self.folder), self.layout)
             head, results = results.split(self._part_items - len(self._part.outcomes))
             self._part.add(head)
             if len(self._part.outcomes) >= self._part_items:
@@ -170,13 +180,21 @@ class DatasetWriter:
         self._repeated |= any(digest(outcome.id) in self._known for outcome in part.outcomes)
         self._part = None
 
-    def finish(self) -> None:
+    def finish(self, *, whole: bool = True) -> None:
         """Commit what is open, drop rows that were made again.
+
+        Args:
+            whole: whether the source was gone through to its end. Then a folder or archive that
+                could not be listed before, and of which there were items now, is no failure.
 
         Raises:
             OSError: something cannot be written.
         """
         self.commit()
+        for folder in self._unlisted - self._unlisted_now if whole else ():
+            if folder in self._entered:
+                self._found.add(folder)
+                self._repeated = True
         if self._repeated:
             self._drop_superseded()
         if self._repeated:  # there are rows beside failures
@@ -315,19 +333,18 @@ class DatasetWriter:
     def _load(self) -> None:
         """Read the manifests."""
         self.done.keys, self._known, self._unsure = DigestSet(), DigestSet(), DigestSet()
-        self._repeated, last = False, ""
+        self._unlisted, self._repeated = set(), False
         for part in self.parts():
             self._next = part.number + 1
             for line in self.manifest.outcomes(part):
                 identity = digest(line.id)
                 self._repeated |= not self._known.add(identity)
                 self.done.add(line)
+                self._folders.add_those_of(line.id)
                 if line.stamp is None:
                     self._unsure.add(identity)
-                if (folder := line.id.rpartition("/")[0]) != last:  # mostly one after the other
-                    last = folder
-                    while folder and self._folders.add(digest(folder)):
-                        folder = folder.rpartition("/")[0]
+                if line.stage == "list":
+                    self._unlisted.add(identity)
 
     def _drop_superseded(self) -> None:
         """Take out all lines, and their rows, whose items were dealt with again later."""
@@ -353,36 +370,3 @@ class DatasetWriter:
             for batch in read_parts([path]):
                 append(batch.filter(keep.slice(start, batch.num_rows)))
                 start += batch.num_rows
-
-
-class _OpenPart:
-    """The part that is being written; its file is begun with its first row.
-
-    Attributes:
-        name: of the part.
-        outcomes: of the items in it so far.
-        file: is in its place when it is closed.
-    """
-
-    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
-        self.name = name
-        self.outcomes: list[Outcome] = []
-        self._path = path
-        self._layout = layout
-        self._append: Callable[[Any], None] | None = None
-        self.file = ExitStack()
-
-    def add(self, results: Results) -> None:
-        """Append results."""
-        self.outcomes += results.outcomes
-        if len(results.features) == 0:
-            return
-        if self._append is None:
-            file = parquet_file(self._path, self._layout.schema())
-            self._append = self.file.enter_context(file)
-        self._append(self._layout.batch(results))
-
-    def drop(self) -> None:
-        """Give up the file."""
-        given_up = GeneratorExit()
-        self.file.__exit__(GeneratorExit, given_up, None)
