@@ -28,6 +28,7 @@ from keras.backend import backend
 
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm, freeze_batch_norm
 from mobilenet_hub.keras.canonical import assign_weights, to_weights
+from mobilenet_hub.keras.classifier import classifier
 from mobilenet_hub.keras.layer import KerasLayer
 from mobilenet_hub.keras.model import endpoints, model
 from mobilenet_hub.keras.reusable import load
@@ -37,6 +38,7 @@ __all__ = [
     "KerasLayer",
     "assign_weights",
     "backend",
+    "classifier",
     "endpoints",
     "freeze_batch_norm",
     "load",

@@ -30,7 +30,7 @@ class InputScaling(HubLayer):
 
     def __init__(self, input_range: tuple[float, float] = INPUT_RANGE, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.input_range = tuple(input_range)
+        self.input_range = (float(input_range[0]), float(input_range[1]))
 
     def call(self, images: Any) -> Any:
         """Scale [batch, height, width, 3], in either layout.

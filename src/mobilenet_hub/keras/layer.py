@@ -234,6 +234,13 @@ class KerasLayer(InTraining, HubLayer):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     @property
+    def computes(self) -> str | None:
+        """`feature_vector` or `classification`; None where its output is an endpoint, or a dict."""
+        if self._computes_dict and self._output_key != "default":
+            return None
+        return self._signatures.task(self._signature)
+
+    @property
     def resolved_object(self) -> Reusable:
         """What `hub.load` would give, with this layer's variables."""
         return self._given or Reusable(self.network_layer)

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputTypeError
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.identify import check_network
+from mobilenet_hub.weights.identify import check_network, identify_module
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read_module
 from mobilenet_hub.weights.storage.store import handle_or_path, load_weights
@@ -29,7 +29,7 @@ class Trained(Protocol):
         """The weights as they are now; the same object as last time if they did not change."""
 
 
-Spec = str | PathLike[str] | ModuleInfo | Trained
+Spec = str | PathLike[str] | ModuleInfo | Weights | Trained
 WeightsLike = Weights | str | PathLike[str] | None
 
 
@@ -58,7 +58,8 @@ def resolve(spec: Spec, weights: WeightsLike = None) -> Resolved:
 
     Args:
         spec: a handle; the path of a file, folder or archive in any format this library reads;
-            the record of a module; or something in training.
+            the record of a module; weights that say which module's they are, as a classifier's
+            do; or something in training.
         weights: to use instead of those that `spec` stands for: as they are; the path of a file in
             any format; `"random"`.
 
@@ -75,6 +76,9 @@ def resolve(spec: Spec, weights: WeightsLike = None) -> Resolved:
     if isinstance(target, Path):
         info, own = read_module(target)
         return Resolved(info, own if weights is None else _given(info, weights))
+    if isinstance(target, Weights):
+        info = identify_module(target)
+        return Resolved(info, target if weights is None else _given(info, weights))
     info = target if isinstance(target, ModuleInfo) else target.info
     if weights is not None:
         return Resolved(info, _given(info, weights))
@@ -92,11 +96,13 @@ def module_of(spec: Spec) -> ModuleInfo:
     target = _target(spec)
     if isinstance(target, Path):
         return read_module(target)[0]
+    if isinstance(target, Weights):
+        return identify_module(target)
     return target if isinstance(target, ModuleInfo) else target.info
 
 
-def _target(spec: Spec) -> ModuleInfo | Path | Trained:
-    if isinstance(spec, ModuleInfo | Trained):
+def _target(spec: Spec) -> ModuleInfo | Path | Weights | Trained:
+    if isinstance(spec, ModuleInfo | Weights | Trained):
         return spec
     if isinstance(spec, str | PathLike):
         return handle_or_path(spec)
