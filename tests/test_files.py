@@ -31,3 +31,11 @@ def test_errors_of_other_files_keep_their_name(tmp_path):
     with pytest.raises(OSError) as caught, atomic_file(tmp_path / "x"):
         (tmp_path / "source").read_bytes()
     assert caught.value.filename == str(tmp_path / "source")
+
+
+def test_what_replaces_a_file_is_as_private_as_it_was(tmp_path):
+    path = tmp_path / "x.txt"
+    write_atomically(path, b"first")
+    path.chmod(0o600)
+    write_atomically(path, b"second")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"second", 0o600)

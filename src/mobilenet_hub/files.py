@@ -29,6 +29,8 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):  # what replaces a file is as private as it was
+            temporary.chmod(path.stat().st_mode & 0o777)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

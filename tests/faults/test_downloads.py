@@ -31,6 +31,7 @@ from mobilenet_hub.weights.storage import download as downloading
 from mobilenet_hub.weights.storage import pins, store
 from mobilenet_hub.weights.storage.cache import Cache
 from mobilenet_hub.weights.storage.download import download
+from weights_support import weights_of
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
 KEY = INFO.checkpoint_key
@@ -406,7 +407,7 @@ def test_what_the_project_pins_comes_before_what_this_cache_saw_first(
     server.on(NAME, web.file(archive))
     fetch(lock=tmp_path / "team.lock")
     Cache().remove(KEY)
-    (tmp_path / "cache" / pins.FILE_NAME).unlink()
+    (Cache().pins_directory / f"{KEY}.lock").unlink()
     server.on(NAME, web.file(other_archive))
     fetch()  # somebody whose cache saw another release first
     (tmp_path / "team.lock").rename(pins.FILE_NAME)
@@ -569,19 +570,28 @@ def world_readable(monkeypatch):
         yield cache
 
 
+GROUP = 45678  # that some users are in
+
+
 class _As:
     """Another user, for as long as it lasts; only root can be several."""
 
-    def __init__(self, user):
+    def __init__(self, user, groups=(), umask=0o022):
         self.user = user
+        self.groups = groups
+        self.umask = umask
 
     def __enter__(self):
+        self.before = os.getgroups(), os.umask(self.umask)
+        os.setgroups(self.groups)
         os.setegid(self.user)
         os.seteuid(self.user)
 
     def __exit__(self, *exception):
         os.seteuid(0)
         os.setegid(0)
+        os.setgroups(self.before[0])
+        os.umask(self.before[1])
 
 
 as_root = pytest.mark.skipif(
@@ -618,7 +628,7 @@ def test_two_users_can_share_a_cache(server, archive, world_readable):
         assert fetch().sha256 == entry.sha256
     with _As(12345):
         assert store.load_weights(INFO).sha256 == entry.sha256
-        assert Cache().prune() == []
+        assert Cache().prune() == {}
 
 
 @as_root
@@ -634,8 +644,57 @@ def test_what_another_user_left_of_a_download_is_in_nobodys_way(server, archive,
         entry = fetch()
     assert [path.name.split(".")[1] for path in left] == ["12345", "12345"]
     assert sorted(Cache().downloads_directory.iterdir()) == left
-    assert Cache().prune() == left
+    assert Cache().prune() == dict.fromkeys(left)
     assert_right(entry)
+
+
+@as_root
+def test_a_group_shares_a_cache_whatever_umask_its_users_have(server, archive, world_readable):
+    """What the cache had pinned was private to the first of them."""
+    world_readable.mkdir()
+    os.chown(world_readable, 0, GROUP)
+    world_readable.chmod(0o2770)
+    server.on(NAME, web.file(archive))
+    with _As(12345, [GROUP], umask=0o077):
+        entry = fetch()
+    with _As(23456, [GROUP], umask=0o077):
+        assert store.load_weights(INFO).sha256 == entry.sha256
+        assert pins.verify(Cache()) == {KEY: None}
+        assert fetch(force=True) == entry
+        assert set(Cache().remove(KEY).values()) == {None}
+    with _As(12345, [GROUP], umask=0o077):
+        assert fetch() == entry
+    with _As(34567), pytest.raises(CacheError, match="Permission denied"):
+        store.load_weights(INFO)
+
+
+@as_root
+def test_below_the_sticky_bit_everybody_fetches_and_nobody_removes_what_is_anothers(
+    server, archive, world_readable
+):
+    """The second user could pin nothing, and `prune` stopped at what the first had left."""
+    world_readable.mkdir()
+    world_readable.chmod(0o1777)
+    server.on(NAME, web.file(archive))
+    another = find("google/imagenet/mobilenet_v1_050_128/feature_vector/3")
+    with _As(12345):
+        entry = fetch()
+        left = Cache().weights_directory / f".{another.checkpoint_key}.json.0123.part"
+        left.write_bytes(b"half")
+    with _As(23456):
+        kept = store.keep(weights_of(another), another)
+        assert pins.verify(Cache()) == {KEY: None, another.checkpoint_key: None}
+        own = Cache().downloads_directory / f"{another.checkpoint_key}.23456.x.tgz.part"
+        own.write_bytes(b"half")
+        assert Cache().prune() == {left: "Operation not permitted", own: None}
+        with pytest.raises(CacheError, match="Operation not permitted"):
+            store.keep(weights_of(INFO), INFO, force=True)
+        # A leaving of its own is gone; what the other user has there is not.
+        assert set(Cache().remove(KEY).values()) == {None, "Operation not permitted"}
+    with _As(12345):
+        assert store.load_weights(INFO).sha256 == entry.sha256
+        assert store.load_weights(another).sha256 == kept.sha256
+        assert Cache().prune() == {left: None}
 
 
 def test_a_cache_that_cannot_be_a_folder_is_an_error(server, archive, monkeypatch, tmp_path):

@@ -21,6 +21,8 @@ from mobilenet_hub.cli.output import (
 from mobilenet_hub.weights.storage import store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.storage.cache import Record
     from mobilenet_hub.weights.storage.download import OnBytes
@@ -174,12 +176,14 @@ def cache_prune_command(everything: weights_options.AllEntries = False) -> None:
     from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
-    if everything:
-        for key in cache.verify():
-            cache.remove(key)
-            print_line(key)
-    for path in cache.prune():
-        print_line(path)
+    removed: dict[Path, str | None] = {}
+    for key in cache.verify() if everything else ():
+        removed |= cache.remove(key)
+    for path, why in (removed | cache.prune()).items():
+        if why is None:
+            print_line(path)
+        else:
+            print_note(f"left where it is: {path}: {why}")
 
 
 def cache_path_command() -> None:

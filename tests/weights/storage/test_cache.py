@@ -65,8 +65,8 @@ def test_prune_keeps_what_is_sound_and_what_somebody_works_on():
     for path in (stale, busy, foreign):
         path.write_bytes(b"x")
     with cache.lock("mobilenet_v2_050_96"):
-        assert cache.prune() == [stale]
-    assert cache.prune() == [busy]
+        assert cache.prune() == {stale: None}
+    assert cache.prune() == {busy: None}
     assert foreign.exists()
     assert cache.load(entry).sha256 == entry.sha256
 

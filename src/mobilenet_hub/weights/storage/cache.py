@@ -4,7 +4,7 @@
     weights/mobilenet_v2_100_224.<sha256>.safetensors          the weights
     downloads/mobilenet_v2_100_224.<...>.part                  a download that can be resumed
     locks/mobilenet_v2_100_224.lock                            held while one process fetches
-    mobilenet-hub.lock                                         what was downloaded first (pins)
+    pins/mobilenet_v2_100_224.lock                             what was downloaded first, imported
 
 Files are written beside their place and renamed, the weights before the record that names them, so
 that a process killed at any moment leaves a cache that works. Locks are the operating system's:
@@ -18,7 +18,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
@@ -86,12 +86,15 @@ class Cache:
         directory: the folder.
         weights_directory: where records and weights lie.
         downloads_directory: where unfinished downloads lie.
+        pins_directory: where it is noted what was downloaded first; a file for each checkpoint, so
+            that users of a folder with the sticky bit do not stand in each other's way.
     """
 
     def __init__(self, directory: str | PathLike[str] | None = None) -> None:
         self.directory = Path(directory) if directory is not None else default_directory()
         self.weights_directory = self.directory / "weights"
         self.downloads_directory = self.directory / "downloads"
+        self.pins_directory = self.directory / "pins"
 
     def path(self, entry: Record) -> Path:
         """Where an entry's weights lie."""
@@ -159,23 +162,16 @@ class Cache:
             weights.has_logits,
             dict(weights.metadata),
         )
-        old = self._old_file(key)
         record = json.dumps(asdict(entry), indent=1, sort_keys=True).encode()
+        old = None
+        with contextlib.suppress(WeightsError):  # a damaged record is about to be replaced
+            old = self.get(key)
         with self.errors("write"):
-            self._make(self.weights_directory)
-            self._write(self.path(entry), data)
-            self._write(self.weights_directory / f"{key}.json", record)
-            if old is not None and old.name != entry.file:
-                old.unlink(missing_ok=True)
+            self.write(self.path(entry), data)
+            self.write(self.weights_directory / f"{key}.json", record)
+            if old is not None and old.file != entry.file:
+                self.path(old).unlink(missing_ok=True)
         return entry
-
-    def _old_file(self, key: str) -> Path | None:
-        """The file that a sound record names; a damaged record is about to be replaced."""
-        try:
-            entry = self.get(key)
-        except WeightsError:
-            return None
-        return None if entry is None else self.path(entry)
 
     def entries(self) -> list[Record]:
         """All that is in the cache, by key.
@@ -183,8 +179,7 @@ class Cache:
         Raises:
             CacheError: a record that cannot be read.
         """
-        keys = sorted(path.stem for path in self._listing(self.weights_directory, "*.json"))
-        return [entry for key in keys if (entry := self.get(key)) is not None]
+        return [entry for key in self._keys() if (entry := self.get(key)) is not None]
 
     def verify(self) -> dict[str, str | None]:
         """Read everything that is in the cache.
@@ -192,10 +187,10 @@ class Cache:
         Returns:
             For each key what is wrong with it, in words; None where nothing is.
         """
-        result: dict[str, str | None] = {}
-        for path in sorted(self._listing(self.weights_directory, "*.json")):
-            result[path.stem] = self._problem(path.stem)
-        return result
+        return {key: self._problem(key) for key in self._keys()}
+
+    def _keys(self) -> list[str]:
+        return [path.stem for path in self._listing(self.weights_directory, "*.json")]
 
     def _problem(self, key: str) -> str | None:
         try:
@@ -206,54 +201,57 @@ class Cache:
             return str(error)
         return None
 
-    def prune(self) -> list[Path]:
+    def prune(self) -> dict[Path, str | None]:
         """Remove what nothing needs: leavings of killed processes, damaged entries, old downloads.
 
         What another process is working on stays.
 
         Returns:
-            The files that were removed.
+            For each file that nothing needs, why it is still there; None where it is gone. (Below
+            the sticky bit, nobody removes what is another user's.)
 
         Raises:
-            CacheError: a file cannot be removed.
+            CacheError: the cache cannot be read, or not be written to at all.
         """
-        removed: list[Path] = []
-        folders = (self.weights_directory, self.downloads_directory)
-        paths = [path for folder in folders for path in self._listing(folder, "*")]
-        keys = {path.name.lstrip(".").split(".")[0] for path in paths}
+        removed: dict[Path, str | None] = {}
+        keys = {path.name.lstrip(".").split(".")[0] for path in self._files("*")}
         for key in sorted(key for key in keys if key.startswith("mobilenet_v")):
             with self.lock(key, wait=False) as mine:
                 if mine:
-                    removed += self._prune_key(key)
+                    removed |= self._remove(self._leavings(key))
         return removed
 
-    def _prune_key(self, key: str) -> list[Path]:
-        record = self.weights_directory / f"{key}.json"
+    def _leavings(self, key: str) -> list[Path]:
         keep: set[Path] = set()
         if self._problem(key) is None and (entry := self.get(key)) is not None:
-            keep = {record, self.path(entry)}
-        leavings = [
-            path
-            for folder in (self.weights_directory, self.downloads_directory)
-            for pattern in (f"{key}.*", f".{key}.*")
-            for path in self._listing(folder, pattern)
-            if path not in keep
-        ]
-        with self.errors("clean"):
-            for path in leavings:
-                path.unlink(missing_ok=True)
-        return leavings
+            keep = {self.weights_directory / f"{key}.json", self.path(entry)}
+        found = (*self._files(f"{key}.*"), *self._files(f".{key}.*"))
+        return [path for path in found if path not in keep]
 
-    def remove(self, key: str) -> bool:
-        """Forget a checkpoint. Whether it was there."""
-        with self.lock(key), self.errors("clean"):
-            paths = [
-                *self._listing(self.weights_directory, f"{key}.*"),
-                *self._listing(self.downloads_directory, f"{key}.*"),
-            ]
-            for path in paths:
-                path.unlink(missing_ok=True)
-        return bool(paths)
+    def remove(self, key: str) -> dict[Path, str | None]:
+        """Forget a checkpoint.
+
+        Returns:
+            Its files, as `prune` does; none if it was not there.
+        """
+        with self.lock(key):
+            return self._remove(self._files(f"{key}.*"))
+
+    def _files(self, pattern: str) -> list[Path]:
+        folders = (self.weights_directory, self.downloads_directory)
+        return [path for folder in folders for path in self._listing(folder, pattern)]
+
+    def _remove(self, paths: Iterable[Path]) -> dict[Path, str | None]:
+        result: dict[Path, str | None] = {}
+        for path in paths:
+            with self.errors("clean"):
+                try:
+                    path.unlink(missing_ok=True)
+                except PermissionError as error:
+                    result[path] = error.strerror
+                else:
+                    result[path] = None
+        return result
 
     @contextlib.contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
@@ -333,7 +331,13 @@ class Cache:
             with contextlib.suppress(PermissionError):  # another user was faster
                 folder.chmod(mode)
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file of the cache, as open to others as the cache is.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._make(path.parent)
         write_atomically(path, data)
         path.chmod(0o666 & self._mode)
 
@@ -359,12 +363,10 @@ def _parse_record(data: bytes, key: str, path: Path) -> Record:
             has_logits=bool(value["has_logits"]),
             metadata={str(k): str(v) for k, v in dict(value["metadata"]).items()},
         )
+        if entry.key != key or entry.file != f"{key}.{entry.sha256}.safetensors":
+            raise ValueError(f"it is of {entry.key!r} and names {entry.file!r}")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CacheError(
             f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {error!r}"
         ) from error
-    if entry.key != key or entry.file != f"{key}.{entry.sha256}.safetensors":
-        raise CacheError(
-            f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {entry.file!r}"
-        )
     return entry

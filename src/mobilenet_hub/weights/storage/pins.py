@@ -2,9 +2,10 @@
 
 A team commits it, so that everybody computes with the same weights; it pins a checkpoint when it is
 first downloaded, and from then on anything else in its place is an error. It is looked for in the
-current folder and those above it, or where MOBILENET_HUB_LOCK says. The cache keeps one of its own:
-the project's pins hold for whatever is loaded by its handle, the cache's for downloads where the
-project has none, to notice a server that gives something else than the first time.
+current folder and those above it, or where MOBILENET_HUB_LOCK says. The cache keeps such files of
+its own, one for each checkpoint: the project's pins hold for whatever is loaded by its handle, the
+cache's for downloads where the project has none, to notice a server that gives something else than
+the first time.
 
 A pin holds the sha256 of the downloaded file, and those of the tensors themselves, which are the
 same wherever they come from and whatever file they are converted to.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -146,28 +148,23 @@ class Pins:
         """
         pin = pin_of(weights, origin.address, sha256)
         if self._cache_pin is None or self.repin or self.project_pin:
-            self._write(self._cache_lock, pin)
+            self._write(self._cache_lock, pin, self.key)
         if self.project and (self.project_pin is None or self.repin):
-            self._write(self.project, pin)
+            self._write(self.project, pin, self.key)
 
     def add_import(self, weights: Weights) -> None:
         """Note in the cache's lock file that somebody put these weights there; see `verify`."""
-        meta = weights.metadata
-        pin = pin_of(weights, meta.get("source", ""), meta.get("source_sha256", ""))
-        with self.cache.lock("lockfile"):
-            add_pin(self._cache_lock, f"{self.key}{_IMPORTED}", pin)
+        self._write(self._cache_lock, pin_of(weights), f"{self.key}{_IMPORTED}")
 
     def pin_project(self, weights: Weights) -> None:
         """Pin weights in the project's lock file, which there must be."""
-        if self.project is None:
-            raise AssertionError("no lock file to pin in")
-        meta = weights.metadata
-        pin = pin_of(weights, meta.get("source", ""), meta.get("source_sha256", ""))
-        self._write(self.project, pin)
+        assert self.project is not None
+        self._write(self.project, pin_of(weights), self.key)
 
-    def _write(self, lock: Path, pin: Pin) -> None:
+    def _write(self, lock: Path, pin: Pin, key: str) -> None:
+        write = self.cache.write if lock == self._cache_lock else write_atomically
         with self.cache.lock("lockfile"):
-            add_pin(lock, self.key, pin)
+            add_pin(lock, key, pin, write)
 
     @property
     def _cache_pin(self) -> Pin | None:
@@ -175,13 +172,17 @@ class Pins:
 
     @property
     def _cache_lock(self) -> Path:
-        return self.cache.directory / FILE_NAME
+        return self.cache.pins_directory / f"{self.key}.lock"
 
 
-def pin_of(weights: Weights, source: str, sha256: str) -> Pin:
-    """The pin of weights that were just obtained."""
-    features, logits = tensor_digests(weights)
-    return Pin(source, sha256, features, logits)
+def pin_of(weights: Weights, source: str | None = None, sha256: str | None = None) -> Pin:
+    """The pin of weights, from where their metadata says unless told otherwise."""
+    known = weights.metadata
+    return Pin(
+        known.get("source", "") if source is None else source,
+        known.get("source_sha256", "") if sha256 is None else sha256,
+        *tensor_digests(weights),
+    )
 
 
 def tensor_digests(weights: Weights) -> tuple[str, str]:
@@ -195,18 +196,24 @@ def tensor_digests(weights: Weights) -> tuple[str, str]:
     return features.hexdigest(), logits.hexdigest() if weights.has_logits else ""
 
 
+def _difference(weights: Weights, pin: Pin) -> tuple[str, str] | None:
+    """The pinned digest and that of the weights, where they differ; logits if both have them."""
+    features, logits = tensor_digests(weights)
+    if features != pin.features_sha256:
+        return pin.features_sha256, features
+    if logits and pin.logits_sha256 and logits != pin.logits_sha256:
+        return pin.logits_sha256, logits
+    return None
+
+
 def _compare(weights: Weights, key: str, pin: Pin, lock: Path) -> None:
-    """Compare weights with what is pinned; logits only where both have them.
+    """Compare weights with what is pinned.
 
     Raises:
         PinError: they are others.
     """
-    features, logits = tensor_digests(weights)
-    source = weights.metadata.get("source", "")
-    if features != pin.features_sha256:
-        raise _mismatch(key, lock, pin.features_sha256, features, source)
-    if logits and pin.logits_sha256 and logits != pin.logits_sha256:
-        raise _mismatch(key, lock, pin.logits_sha256, logits, source)
+    if (found := _difference(weights, pin)) is not None:
+        raise _mismatch(key, lock, *found, weights.metadata.get("source", ""))
 
 
 def _mismatch(key: str, lock: Path, expected: str, received: str, source: str) -> PinError:
@@ -256,7 +263,8 @@ def read_pins(path: str | PathLike[str]) -> dict[str, Pin]:
         value = json.loads(data)
         version, pins = value["version"], value["weights"]
         if version == FORMAT_VERSION:
-            return {str(key): _pin(pin) for key, pin in pins.items()}
+            names = Pin.__slots__
+            return {str(k): Pin(*(str(pin[name]) for name in names)) for k, pin in pins.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{path} is not a lock file of this library: restore it from version control, or "
@@ -268,13 +276,19 @@ def read_pins(path: str | PathLike[str]) -> dict[str, Pin]:
     )
 
 
-def _pin(value: dict[str, str]) -> Pin:
-    fields = ("source", "sha256", "features_sha256", "logits_sha256")
-    return Pin(*(str(value[field]) for field in fields))
-
-
-def add_pin(path: str | PathLike[str], key: str, pin: Pin) -> None:
+def add_pin(
+    path: str | PathLike[str],
+    key: str,
+    pin: Pin,
+    write: Callable[[Path, bytes], None] = write_atomically,
+) -> None:
     """Pin a checkpoint, in place of what was pinned for it. The caller holds a lock.
+
+    Args:
+        path: of the lock file.
+        key: of the checkpoint.
+        pin: what it must be.
+        write: writes a file.
 
     Raises:
         WeightsError: the file is not a lock file, or cannot be written.
@@ -286,7 +300,7 @@ def add_pin(path: str | PathLike[str], key: str, pin: Pin) -> None:
         "weights": {name: asdict(pins[name]) for name in sorted(pins)},
     }
     try:
-        write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+        write(path, (json.dumps(value, indent=2) + "\n").encode())
     except OSError as error:
         raise WeightsError(
             f"Cannot write the lock file {path}; the weights themselves are in the cache. "
@@ -303,21 +317,17 @@ def verify(cache: Cache) -> dict[str, str | None]:
     Raises:
         WeightsError: the lock file cannot be read.
     """
-    pins = read_pins(cache.directory / FILE_NAME)
     result = cache.verify()
     for key in [key for key, problem in result.items() if problem is None]:
+        pins = read_pins(cache.pins_directory / f"{key}.lock")
         known = [pin for name in (key, f"{key}{_IMPORTED}") if (pin := pins.get(name))]
         record = cache.get(key)
         if record is None or not known:
             continue
-        features, logits = tensor_digests(cache.load(record))
-        if not any(
-            features == pin.features_sha256
-            and (not (logits and pin.logits_sha256) or logits == pin.logits_sha256)
-            for pin in known
-        ):
+        weights = cache.load(record)
+        if all(_difference(weights, pin) for pin in known):
             result[key] = (
-                f"neither what was first downloaded nor what was imported, as {FILE_NAME} in the "
-                f"cache notes it: somebody put it there. `mobilenet-hub fetch --force` replaces it"
+                "neither what was first downloaded nor what was imported, as the cache notes it: "
+                "somebody put it there. `mobilenet-hub fetch --force` replaces it"
             )
     return result
