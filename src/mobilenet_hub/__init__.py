@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
+    from mobilenet_hub.evaluation.api import evaluate
     from mobilenet_hub.images import Preprocessing, load_image
     from mobilenet_hub.labels import imagenet_labels
     from mobilenet_hub.module import (
@@ -53,6 +54,7 @@ _EXPORTS = {
     "embed": ("pipeline.api", "embed"),
     "embed_to": ("pipeline.job", "embed_to"),
     "eval_function_for_module": ("tensorflow_hub.spec", "eval_function_for_module"),
+    "evaluate": ("evaluation.api", "evaluate"),
     "find": ("catalog", "find"),
     "get_expected_image_size": ("module", "get_expected_image_size"),
     "get_num_image_channels": ("module", "get_num_image_channels"),
@@ -81,6 +83,7 @@ __all__ = [
     "embed",
     "embed_to",
     "eval_function_for_module",
+    "evaluate",
     "find",
     "get_expected_image_size",
     "get_num_image_channels",

@@ -1,8 +1,8 @@
 """The `mobilenet-hub` command: parse, call one function of the library, print.
 
 Exit codes: 0 done; 1 the request could not be carried out, one sentence on standard error says why;
-2 wrong usage; 130 interrupted. `embed`, `classify` and `search` end with 0 when single images
-failed and are listed, unless `--strict` asks for 3.
+2 wrong usage; 130 interrupted. `embed`, `classify`, `evaluate` and `search` end with 0 when single
+images failed and are listed, unless `--strict` asks for 3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from mobilenet_hub import __version__
-from mobilenet_hub.cli import catalog, classify, embed, search, weights
+from mobilenet_hub.cli import catalog, classify, embed, evaluate, search, weights
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_line, print_note
 from mobilenet_hub.errors import MobileNetHubError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (catalog, classify, embed, search, weights):
+for group in (catalog, classify, embed, evaluate, search, weights):
     group.register(app)
 
 

@@ -46,6 +46,15 @@ Images = Annotated[
         show_default=False,
     ),
 ]
+ClassFolders = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Folders with a folder of photos for each class, or such class folders; globs, lists "
+        "and archives of photos in them.",
+        show_default=False,
+    ),
+]
 AllFiles = Annotated[
     bool,
     typer.Option(

@@ -1,0 +1,103 @@
+"""`evaluate`: how good is a classifier?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from mobilenet_hub.catalog import CLASSIFY_MODULE
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import (
+    end,
+    note_passed_over,
+    print_json,
+    print_note,
+    print_table,
+    printable,
+)
+from mobilenet_hub.settings import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from mobilenet_hub.evaluation.metrics import Metrics
+
+_CONFUSED = 10  # pairs in the table; all are in --json and --html
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    paths: options.ClassFolders,
+    module: options.Classifier = CLASSIFY_MODULE,
+    reject: options.Reject = None,
+    crop: options.Crop = None,
+    resample: options.Resample = None,
+    size: options.InputSize = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    all_files: options.AllFiles = False,
+    follow_links: options.FollowLinks = False,
+    root: options.Root = None,
+    path_column: options.PathColumn = None,
+    id_column: options.IdColumn = None,
+    threads: options.Threads = None,
+    progress: options.Progress = "auto",
+    html: options.Html = None,
+    as_json: options.Json = False,
+    strict: options.Strict = False,
+) -> None:
+    """Measure a classifier on photos in folders that are named by class.
+
+    A photo is of the class that the nearest folder around it is named by: for ImageNet's modules by
+    WordNet id (n01440764), label (tench) or index (1), for a classifier of one's own by label.
+
+    Photos that cannot be read are listed on standard error and count in no figure.
+    """
+    from mobilenet_hub.evaluation.api import evaluate
+    from mobilenet_hub.pages.page import refuse_other_page
+    from mobilenet_hub.pipeline.progress import make_progress
+    from mobilenet_hub.pipeline.sources.resolve import open_words
+    from mobilenet_hub.pipeline.sources.source import SourceOptions
+
+    if html is not None:
+        refuse_other_page(html)
+    how = SourceOptions(all_files, follow_links, root, path_column, None, id_column)
+    shown = make_progress(progress, open_words(paths, how).count)
+    try:
+        result = evaluate(
+            paths, module, reject=reject, threads=threads, options=how, progress=shown,
+            size=size, crop=crop, resample=resample, max_pixels=max_pixels,
+        )  # fmt: skip
+    finally:
+        shown.close()
+    for failure in result.failures:
+        print_note(f"{printable(failure.id)}: {failure.reason}")
+    if as_json:
+        print_json(result.to_dict(), indent=True)
+    else:
+        print_table("", [("figure", "cyan"), ("value", "green")], _figures(result.metrics))
+    if html is not None:
+        result.write_html(html)
+    note_passed_over(result.passed_over)
+    end(result.metrics.photos, len(result.failures), strict=strict)
+
+
+def _figures(metrics: Metrics) -> list[list[str]]:
+    """Name and value, with the interval that the true one lies in with 95 % probability."""
+    rows = [["photos", f"{metrics.photos:,}"], ["top-1", str(metrics.top_1)]]
+    if metrics.top_5 is not None:
+        rows.append(["top-5", str(metrics.top_5)])
+    rows.append(["F1, mean of classes", f"{metrics.macro_f1:.1%}"])
+    if metrics.micro_f1 is not None:
+        rows.append(["F1 of all labels", f"{metrics.micro_f1:.1%}"])
+    rows.append(["calibration error", f"{metrics.calibrated.error:.1%}"])
+    if metrics.rejection is not None:
+        rows.append(["answered, not unknown", f"{metrics.rejection.coverage:.1%}"])
+        rows.append(["top-1 of these", f"{metrics.rejection.accuracy:.1%}"])
+    rows += [
+        [f"{pair.truth} called {pair.predicted}", f"{pair.photos:,}"]
+        for pair in metrics.confused()[:_CONFUSED]
+    ]
+    return [[name, value.replace("%", " %").replace("  %", " %")] for name, value in rows]

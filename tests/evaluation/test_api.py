@@ -1,0 +1,160 @@
+"""`hub.evaluate` on real photos and on made ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mobilenet_hub as hub
+from classifier_support import random_classifier
+from mobilenet_hub.errors import InputError
+from mobilenet_hub.evaluation.collector import before_temperature
+from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.pipeline.outputs import probabilities
+from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem
+from mobilenet_hub.settings import ClassifierSettings
+from pages import Page
+from pictures import SMALL_CLASSIFIER, encoded, write_pictures
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+HANDLE = "google/imagenet/mobilenet_v1_025_128/classification"
+
+
+def classifier(path, **settings):
+    made = ClassifierSettings(("ant", "bee"), **settings)
+    random_classifier(made, prototypes=4).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "val" / "ant", 12)
+    write_pictures(tmp_path / "val" / "bee", 8, start=12)
+    return tmp_path
+
+
+def test_figures_are_those_of_what_classify_says(folder):
+    path = classifier("own.safetensors", temperature=2.0)
+    result = hub.evaluate("val", path)
+    said = {record.id: record.labels[0] for record in hub.classify("val", path)}
+    right = [label.name == name.split("/")[1] for name, label in said.items()]
+    assert result.metrics.top_1.value == pytest.approx(np.mean(right))
+    assert result.metrics.photos == 20
+    assert [each.photos for each in result.metrics.classes] == [12, 8]
+    own = dict(zip((item.id for item in result.evaluation.predictions.items),
+                   result.evaluation.predictions.probabilities, strict=True))  # fmt: skip
+    assert all(own[name].max() == pytest.approx(label.score) for name, label in said.items())
+    assert result.metrics.uncalibrated is not None
+
+
+def test_photos_that_cannot_be_read_are_listed_and_count_nowhere(folder):
+    (folder / "val" / "ant" / "0000.jpg").write_bytes(b"no image")
+    result = hub.evaluate("val", classifier("own.safetensors"))
+    ((name, reason),) = [(each.id, each.reason) for each in result.failures]
+    assert name == "val/ant/0000.jpg"
+    assert "not a JPEG" in reason
+    assert result.metrics.photos == 19
+    assert [each.photos for each in result.metrics.classes] == [11, 8]
+    assert result.to_dict()["failures"][0]["id"] == "val/ant/0000.jpg"
+
+
+def test_what_is_rejected_is_measured_beside_the_other_figures(folder):
+    result = hub.evaluate("val", classifier("own.safetensors", reject_threshold=0.5))
+    unknown = [r.unknown for r in hub.classify("val", "own.safetensors")]
+    assert result.metrics.rejection.coverage == pytest.approx(1 - np.mean(unknown))
+    assert hub.evaluate("val", "own.safetensors", reject=False).metrics.rejection is None
+
+
+def test_nothing_to_evaluate_is_an_error(folder):
+    path = classifier("own.safetensors")
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="no photos found"):
+        hub.evaluate("empty", path)
+    (folder / "bad" / "ant").mkdir(parents=True)
+    (folder / "bad" / "ant" / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match="no photo could be read"):
+        hub.evaluate("bad", path)
+    with pytest.raises(InputError, match="labels need a module that classifies"):
+        hub.evaluate("val", "google/imagenet/mobilenet_v1_025_224/feature_vector")
+
+
+def test_several_labels_a_photo_are_each_a_question_of_its_own(folder):
+    result = hub.evaluate("val", classifier("own.safetensors", activation="sigmoid"))
+    assert result.evaluation.predictions.multi_label
+    assert result.metrics.mean_average_precision is not None
+    result.write_html("report.html")
+
+
+def test_equal_photos_give_equal_pages_and_figures(folder):
+    path = classifier("own.safetensors", reject_threshold=0.3, temperature=1.5)
+    pages = []
+    for threads in (1, 2):
+        result = hub.evaluate("val", path, threads=threads)
+        result.write_html("report.html")
+        figures = json.dumps(result.to_dict(), sort_keys=True)
+        pages.append((Path("report.html").read_bytes(), figures))
+    assert pages[0] == pages[1]
+    assert b"ant" in pages[0][0]
+
+
+def test_photos_in_compressed_archives_are_shown_and_not_all_kept(folder):
+    path = classifier("own.safetensors")
+    with tarfile.open("val.tar.gz", "w:gz") as tar:
+        for at in range(90):
+            (folder / "x.jpg").write_bytes(encoded(at % 7))
+            tar.add("x.jpg", f"{('ant', 'bee')[at % 2]}/{at}.jpg")
+    result = hub.evaluate("val.tar.gz", path)
+    kinds = [type(item) for item in result.evaluation.predictions.items]
+    assert kinds.count(BytesItem) <= 64
+    assert kinds.count(BytesItem) + kinds.count(BrokenItem) == 90
+    result.write_html("report.html")
+    assert len(Page("report.html").images) > 0
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_before_temperature_are_found_again(activation):
+    logits = np.random.default_rng(0).normal(0, 4, (50, 5)).astype(np.float32)
+    labels = tuple("abcde")
+    scaled = ClassifierSettings(labels, activation=activation, temperature=2.5)
+    plain = ClassifierSettings(labels, activation=activation)
+    before = before_temperature(probabilities(logits, scaled), scaled)
+    assert np.allclose(before, probabilities(logits, plain), atol=1e-5)
+    assert before_temperature(before, plain) is None
+    assert before_temperature(before, None) is None
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
+def test_imagenet_photos_named_by_id_label_and_index_are_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (SHARED / "photos" / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))[:30]
+    for at, row in enumerate(rows):
+        wordnet_id = row["file"].removesuffix(".jpg")
+        name = (wordnet_id, row["label"], row["class_index_of_1001"])[at % 3]
+        (tmp_path / "val" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "val" / name / row["file"]).symlink_to(SHARED / "photos" / row["file"])
+    result = hub.evaluate("val", SMALL_CLASSIFIER)
+    assert result.metrics.photos == 30
+    assert result.metrics.top_1.value > 0.4  # V1 0.25: 50.6 % of ImageNet
+    assert result.metrics.top_5.value >= result.metrics.top_1.value
+    assert result.metrics.classes[1].label == "tench"
+    assert result.metrics.classes[1].photos == 1
+    result.write_html("report.html")
+    assert "tench" in Page("report.html").text
+
+
+def test_a_module_in_hand_says_how_it_computes(folder):
+    weights = random_classifier(ClassifierSettings(("ant", "bee")))
+    module = InferenceModule(HANDLE, weights=weights, threads=1)
+    result = hub.evaluate(["val/ant"], module, crop="none")
+    facts = result.to_dict()
+    assert facts["settings"]["crop"] == "none"
+    assert facts["settings"]["engine"] == "openvino"
+    assert len(facts["module"]["weights_sha256"]) == 64
+    assert result.metrics.classes[1].recall is None
