@@ -27,7 +27,7 @@ FLOORS = [
     {"graph", "signatures"},
     {"inference", "keras", "tensorflow"},
     {"tensorflow_hub"},
-    {"module"},
+    {"module", "verification"},
     {"pipeline"},
     {"search", "ray", "conversion", "evaluation"},
     {"retraining"},

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         eval_function_for_module,
         load_module_spec,
     )
+    from mobilenet_hub.verification.verify import verify
     from mobilenet_hub.weights.storage.store import local_path as resolve
 
 # Public name: (module, name there).
@@ -65,6 +66,7 @@ _EXPORTS = {
     "load_image": ("images", "load_image"),
     "load_module_spec": ("tensorflow_hub.spec", "load_module_spec"),
     "resolve": ("weights.storage.store", "local_path"),
+    "verify": ("verification.verify", "verify"),
 }
 
 # Modules that are used by their own name: `hub.ray.Embedder`.
@@ -94,6 +96,7 @@ __all__ = [
     "load_image",
     "load_module_spec",
     "resolve",
+    "verify",
 ]
 
 

@@ -280,6 +280,15 @@ JsonLines = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+Verified = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="HANDLE",
+        help="Modules, or files of weights; by default those whose weights are in the package.",
+        show_default=False,
+    ),
+]
+
 # Similar images.
 
 Dataset = Annotated[

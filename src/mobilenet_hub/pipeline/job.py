@@ -30,6 +30,7 @@ from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOptions
 from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.settings import DType, Normalize, PreprocessingChoices, Settings
+from mobilenet_hub.verification.remembered import remembered
 from mobilenet_hub.weights.canonical import fingerprint
 from mobilenet_hub.weights.resolve import Spec
 
@@ -226,6 +227,7 @@ def _layout(module: InferenceModule, settings: Settings) -> Layout:
         "weights_sha256": fingerprint(weights),
         **settings.to_dict(),
         "library_version": __version__,
+        "verification": remembered(module),
     }
     labels = module.labels if settings.labels else ()
     return Layout(weights.network.num_features, settings, metadata, labels)

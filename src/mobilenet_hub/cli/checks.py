@@ -1,0 +1,102 @@
+"""`verify` and `benchmark`: does this machine compute what it should, and how fast?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_json, print_note, print_table
+
+if TYPE_CHECKING:
+    from mobilenet_hub.verification.verify import Verification
+
+# Those whose weights are in the package, each with all that it has golden outputs of.
+_BUNDLED = (
+    "google/imagenet/mobilenet_v2_140_224/classification",
+    "google/imagenet/mobilenet_v2_100_224/feature_vector",
+    "google/imagenet/mobilenet_v2_035_224/feature_vector",
+    "google/imagenet/mobilenet_v1_025_224/classification",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("verify")(verify_command)
+
+
+def verify_command(
+    modules: options.Verified = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare what this machine computes with what the original networks gave.
+
+    In every engine that is installed and every precision: the largest difference, and whether an
+    image gives the same wherever in a batch it stands. The exit code is 1 where a tolerance is
+    broken, or where nobody knows what is right: weights without golden outputs.
+    """
+    from mobilenet_hub.verification.verify import verify
+
+    outcomes = [verify(module) for module in modules or _BUNDLED]
+    if as_json:
+        print_json([_as_json(outcome) for outcome in outcomes], indent=True)
+    else:
+        _print(outcomes)
+    failed = [reason for outcome in outcomes for reason in _failures(outcome)]
+    for reason in failed:
+        print_error(reason)
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _as_json(outcome: Verification) -> dict[str, Any]:
+    return {**asdict(outcome), "passed": outcome.passed, "digest": outcome.digest}
+
+
+def _print(outcomes: list[Verification]) -> None:
+    columns = [
+        ("module", "cyan"), ("engine", ""), ("precision", ""), ("#largest difference", ""),
+        ("#lowest cosine", ""), ("any place in a batch", ""), ("outcome", "bold"),
+        ("digest", "dim"),
+    ]  # fmt: skip
+    rows = [
+        [
+            outcome.handle,
+            check.engine,
+            check.precision,
+            f"{check.largest_difference:.1e}",
+            f"{check.lowest_cosine:.6f}",
+            "the same" if check.same_in_every_place else "differs",
+            "passed" if check.passed else "failed",
+            outcome.digest,
+        ]
+        for outcome in outcomes
+        for check in outcome.checks
+    ]
+    print_table("", columns, rows)
+    machine = outcomes[0].machine
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    print_note(f"{machine.cpu} ({', '.join(machine.instructions)}); {machine.system}; {versions}")
+    left_out = {reason: None for outcome in outcomes for reason in _left_out(outcome)}
+    for reason in left_out:
+        print_note(f"left out: {reason}")
+
+
+def _left_out(outcome: Verification) -> list[str]:
+    return [f"{what}: {reason}" for what, reason in outcome.left_out.items()]
+
+
+def _failures(outcome: Verification) -> list[str]:
+    """What is wrong, one sentence each."""
+    if outcome.golden is None:
+        return [
+            f"there are no golden outputs for these weights of {outcome.handle} "
+            f"(sha256 {outcome.weights_sha256[:16]}...)"
+        ]
+    return [
+        f"{outcome.handle}, {check.engine} {check.precision}: {reason}"
+        for check in outcome.checks
+        for reason in check.broken
+    ]

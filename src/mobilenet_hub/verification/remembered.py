@@ -1,0 +1,60 @@
+"""The outcome of `verify` for what a run computes with, kept for this machine.
+
+It goes into every dataset as information: nothing depends on it, so that parts from unequal
+machines may lie side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from mobilenet_hub.files import write_atomically
+from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.verification.golden import SIZE, golden_of
+from mobilenet_hub.verification.machine import this_machine
+from mobilenet_hub.verification.verify import verify
+from mobilenet_hub.weights.canonical import fingerprint
+from mobilenet_hub.weights.storage.cache import default_directory
+
+_MOST_BYTES = 200  # of a line that is kept
+
+
+def remembered(module: InferenceModule) -> str:
+    """How this machine does with a module's weights, engine and precision.
+
+    Computed the first time, in about a second; kept in the cache folder where that can be written.
+
+    Returns:
+        `passed` or `failed` and the digest of a `Verification`; or `no golden outputs`.
+    """
+    weights = module.current_weights()
+    if module.info.image_size != SIZE or golden_of(weights) is None:
+        return "no golden outputs"
+    how = {"weights": fingerprint(weights), "handle": module.info.handle, **asdict(module.compute)}
+    del how["threads"]  # never changes a result
+    key = json.dumps({**how, "machine": asdict(this_machine())}, sort_keys=True)
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    path = default_directory() / "verified" / f"{name}.txt"
+    if (kept := _read(path)) is not None:
+        return kept
+    compute = module.compute
+    outcome = verify(module, engines=[compute.engine], precisions=[compute.precision])
+    line = f"{'passed' if outcome.passed else 'failed'} {outcome.digest}"
+    with suppress(OSError):  # not kept: the next run computes it again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, line.encode())
+    return line
+
+
+def _read(path: Path) -> str | None:
+    """The line in a file, if it is one that was written here."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(_MOST_BYTES).decode("ascii", "replace").split(" ")
+    except OSError:
+        return None
+    return " ".join(words) if len(words) == 2 and words[0] in ("passed", "failed") else None
