@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobilenet_hub.files import atomic_file, write_atomically
+from mobilenet_hub.files import atomic_file, parse_json, read_json, write_atomically
 
 
 def test_a_file_appears_whole_and_an_error_leaves_what_was_there(tmp_path):
@@ -39,3 +39,18 @@ def test_what_replaces_a_file_is_as_private_as_it_was(tmp_path):
     path.chmod(0o600)
     write_atomically(path, b"second")
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"second", 0o600)
+
+
+def test_of_a_file_of_json_no_more_is_read_than_allowed(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}
+    with pytest.raises(ValueError, match="more than 7 bytes"):
+        read_json(path, 7)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, b"\xff", "1" * 5000])
+def test_what_is_no_json_or_too_deep_is_one_kind_of_error(text):
+    """Text nested deeper than Python goes ended in a traceback."""
+    with pytest.raises(ValueError):
+        parse_json(text)

@@ -1,15 +1,16 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files written so that nobody ever sees half of one, and small ones read without trusting them."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -43,6 +44,32 @@ def write_atomically(path: str | PathLike[str], data: bytes) -> None:
     """Write bytes through `atomic_file`."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def read_json(path: str | PathLike[str], max_bytes: int = 1 << 20) -> Any:
+    """What a file says in JSON; at most so many bytes of it are read.
+
+    Raises:
+        ValueError: it is larger, or not JSON.
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"more than {max_bytes:,} bytes")
+    return parse_json(data)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a text says in JSON.
+
+    Raises:
+        ValueError: it is not JSON, or nested deeper than Python goes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")

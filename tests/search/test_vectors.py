@@ -9,6 +9,7 @@ import pytest
 
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.search import find_duplicates
+from mobilenet_hub.search.vectors import how_made
 from search_support import clouds, write_vectors
 
 
@@ -48,3 +49,12 @@ def test_embeddings_that_are_no_lists_of_so_many_numbers_are_refused(folder, col
 def test_embeddings_that_are_not_finite_are_refused(folder):
     with pytest.raises(DatasetError, match="finite"):
         find_duplicates(write_vectors(folder / "v.parquet", [[1, np.nan]]))
+
+
+@pytest.mark.parametrize("note", ["3", "{}", '{"height": "tall"}', '{"height": 3}', "[" * 100_000])
+def test_a_damaged_note_of_how_rows_were_made_is_one_sentence(folder, note):
+    write_vectors(folder / "v.parquet", clouds(20))
+    table = pq.read_table("v.parquet").replace_schema_metadata({"mobilenet_hub": note})
+    pq.write_table(table, "v.parquet")
+    with pytest.raises(DatasetError, match=r"damaged|nested too deeply"):
+        how_made(folder / "v.parquet")

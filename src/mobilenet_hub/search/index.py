@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError, MissingExtraError
-from mobilenet_hub.files import atomic_file, remove_leftovers, write_atomically
+from mobilenet_hub.files import atomic_file, read_json, remove_leftovers, write_atomically
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.sources.items import Item
@@ -171,7 +171,7 @@ class Index:
 
         self.path = Path(path)
         try:
-            settings = json.loads((self.path / SETTINGS).read_bytes())
+            settings = read_json(self.path / SETTINGS)
             if settings.get("format") != FORMAT:
                 raise ValueError(f"not of the format {FORMAT}")
             note = settings["made"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
+from mobilenet_hub.files import parse_json
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Manifest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
@@ -138,7 +138,7 @@ def how_made(dataset: Path) -> dict[str, Any] | None:
     try:
         part = _first_part(dataset)
         text = None if part is None else (read_schema(part).metadata or {}).get(METADATA_KEY)
-        return None if text is None else checked_note(json.loads(text))
+        return None if text is None else checked_note(parse_json(text))
     except DatasetError:
         raise
     except (FileNotFoundError, ValueError) as error:

@@ -66,9 +66,10 @@ def test_two_runs_do_not_write_to_one_dataset(folder, module):
     assert list(read(folder / "out")) == ["first"]
 
 
-def test_damaged_settings_are_refused(folder, module):
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, " " * (2 << 20)])
+def test_damaged_settings_are_refused(folder, module, text):
     write(folder / "out", module)
-    (folder / "out" / manifest.FOLDER / manifest.SETTINGS).write_text("{")
+    (folder / "out" / manifest.FOLDER / manifest.SETTINGS).write_text(text)
     with pytest.raises(DatasetError, match="cannot be read"):
         write(folder / "out", module)
     assert write(folder / "out", module, restart=True).rows == 10

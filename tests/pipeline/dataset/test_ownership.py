@@ -55,3 +55,9 @@ def test_failures_are_not_listed_over_a_file_of_somebody_else(folder, module, na
     (folder / name).unlink()
     for _ in range(2):  # the second time over a list of our own
         assert write(folder / "out.npy", module, **chosen).failures == 1
+
+
+def test_what_is_nested_too_deeply_is_somebody_elses(folder, module):
+    (folder / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="holds something else"):
+        write(folder / "out", module, errors=folder / "deep.jsonl")

@@ -147,3 +147,11 @@ def test_a_file_without_rows_is_not_begun(folder, module, output):
 def test_a_shard_needs_a_folder(folder, module):
     with pytest.raises(InputError, match="a shard needs a folder"):
         write(folder / "out.parquet", module, shard=(0, 2))
+
+
+@pytest.mark.parametrize("note", ["", "[" * 100_000, "{}", "[3]", '[{"stamps": 3}]'])
+def test_a_damaged_note_of_what_is_in_the_file_means_that_nothing_is_known(folder, module, note):
+    write(folder / "out.parquet", module)
+    (folder / ".out.parquet.parts" / "_manifest" / "packed.json").write_text(note)
+    assert write(folder / "out.parquet", module).rows == 10
+    assert_rows(read(folder / "out.parquet"), expected(module))

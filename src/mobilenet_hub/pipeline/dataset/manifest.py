@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError
-from mobilenet_hub.files import write_atomically
+from mobilenet_hub.files import read_json, write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.parquet import PartName, parquet_file, read_parts
 from mobilenet_hub.pipeline.results import Outcome
@@ -157,7 +157,7 @@ class Manifest:
         """
         path = self.folder / SETTINGS
         try:
-            settings = json.loads(path.read_bytes())
+            settings = read_json(path)
             if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
                 raise ValueError(f"expected the format {FORMAT}")
             complete = {**Settings.from_dict(settings).to_dict(), **settings}

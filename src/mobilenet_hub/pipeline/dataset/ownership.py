@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mobilenet_hub.errors import DatasetError, InputError
+from mobilenet_hub.files import parse_json
 from mobilenet_hub.pipeline.dataset.formats import files_of, flat_schema, format_of
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
 
@@ -71,6 +71,6 @@ def _lists_failures(path: Path) -> bool:
             return tuple(read_schema(path).names) == FAILURE_COLUMNS
         with path.open(encoding="utf-8") as file:
             line = file.readline(1 << 20)
-        return not line or tuple(json.loads(line)) == FAILURE_COLUMNS
+        return not line or tuple(parse_json(line)) == FAILURE_COLUMNS
     except (DatasetError, ValueError, TypeError, IsADirectoryError):
         return False

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilenet_hub.errors import DatasetError, InputError
-from mobilenet_hub.files import remove_leftovers, write_atomically
+from mobilenet_hub.files import read_json, remove_leftovers, write_atomically
 from mobilenet_hub.pipeline.dataset import formats
 from mobilenet_hub.pipeline.dataset.formats import Stamps
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
@@ -30,6 +30,7 @@ from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
 
 _NOTE = "packed.json"
+_MAX_NOTE_BYTES = 1 << 26  # names a million parts, twice
 
 
 class _Packed(NamedTuple):
@@ -165,7 +166,7 @@ def _note_path(path: Path) -> Path:
 def _packed(path: Path) -> _Packed:
     stamps = formats.stamps_of(path)
     try:
-        for note in json.loads(_note_path(path).read_bytes()):
+        for note in read_json(_note_path(path), _MAX_NOTE_BYTES):
             if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:
                 names = frozenset(filter(None, map(PartName.parse, note["parts"])))
                 return _Packed(names, int(note["rows"]))

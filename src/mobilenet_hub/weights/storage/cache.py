@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenet_hub.errors import CacheError, WeightsError
-from mobilenet_hub.files import write_atomically
+from mobilenet_hub.files import read_json, write_atomically
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
 
 CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
 TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
-MAX_RECORD_BYTES = 1 << 20
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -108,13 +107,15 @@ class Cache:
         """
         path = self.weights_directory / f"{key}.json"
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_RECORD_BYTES)
+            entry = _record(read_json(path), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self._error(error, "read") from error
-        entry = _parse_record(data, key, path)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise CacheError(
+                f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {error!r}"
+            ) from error
         return entry if entry.has_logits or not logits else None
 
     def load(self, entry: Record) -> Weights:
@@ -352,21 +353,15 @@ class Cache:
             return sorted(folder.glob(pattern)) if folder.is_dir() else []
 
 
-def _parse_record(data: bytes, key: str, path: Path) -> Record:
-    try:
-        value: Any = json.loads(data)
-        entry = Record(
-            key=str(value["key"]),
-            file=str(value["file"]),
-            sha256=str(value["sha256"]),
-            size=int(value["size"]),
-            has_logits=bool(value["has_logits"]),
-            metadata={str(k): str(v) for k, v in dict(value["metadata"]).items()},
-        )
-        if entry.key != key or entry.file != f"{key}.{entry.sha256}.safetensors":
-            raise ValueError(f"it is of {entry.key!r} and names {entry.file!r}")
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise CacheError(
-            f"{path} is damaged: `mobilenet-hub cache prune` removes it. Received: {error!r}"
-        ) from error
+def _record(value: Any, key: str) -> Record:
+    entry = Record(
+        key=str(value["key"]),
+        file=str(value["file"]),
+        sha256=str(value["sha256"]),
+        size=int(value["size"]),
+        has_logits=bool(value["has_logits"]),
+        metadata={str(k): str(v) for k, v in dict(value["metadata"]).items()},
+    )
+    if entry.key != key or entry.file != f"{key}.{entry.sha256}.safetensors":
+        raise ValueError(f"it is of {entry.key!r} and names {entry.file!r}")
     return entry

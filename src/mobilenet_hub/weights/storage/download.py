@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mobilenet_hub.errors import DownloadError, FileChangedError, NetworkError
-from mobilenet_hub.files import write_atomically
+from mobilenet_hub.files import read_json, write_atomically
 from mobilenet_hub.web.http_file import HttpFile
 from mobilenet_hub.web.patience import Patience
 
@@ -140,7 +140,7 @@ def _note(path: Path) -> Path:
 def _resumable(url: str, path: Path, remote: HttpFile) -> int:
     """How much of the remote file is here and may be gone on with."""
     try:
-        note = json.loads(_note(path).read_text())
+        note = read_json(_note(path))
         status = path.lstat()
     except (OSError, ValueError):
         return 0

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilenet_hub.errors import PinError, WeightsError
-from mobilenet_hub.files import write_atomically
+from mobilenet_hub.files import read_json, write_atomically
 from mobilenet_hub.weights.storage.cache import Cache, Record
 from mobilenet_hub.weights.storage.origins import Origin
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FILE_NAME = "mobilenet-hub.lock"
 LOCK_VARIABLE = "MOBILENET_HUB_LOCK"
 FORMAT_VERSION = 1
-MAX_BYTES = 1 << 20
 _IMPORTED = "/imported"  # after the key: what was put there, beside what was first downloaded
 
 
@@ -253,19 +252,16 @@ def read_pins(path: str | PathLike[str]) -> dict[str, Pin]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise WeightsError(f"Cannot read the lock file {path}. Received: {error}") from error
-    try:
-        value = json.loads(data)
+        value = read_json(path)
         version, pins = value["version"], value["weights"]
         if version == FORMAT_VERSION:
             names = Pin.__slots__
             return {str(k): Pin(*(str(pin[name]) for name in names)) for k, pin in pins.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise WeightsError(f"Cannot read the lock file {path}. Received: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{path} is not a lock file of this library: restore it from version control, or "
             f"delete it. Received: {error!r}"
