@@ -174,8 +174,8 @@ def test_rows_that_go_from_a_file_are_counted_in_words(folder):
 
 def test_standard_output_holds_no_dataset(folder):
     done = run("photos", "-o", "-", *FAST)
-    assert done.returncode == 2
-    assert "standard output cannot hold one" in done.stderr
+    assert done.returncode == 1
+    assert "Received: '-', standard output" in done.stderr
     assert not (folder / "-").exists()
 
 

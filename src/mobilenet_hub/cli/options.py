@@ -15,7 +15,6 @@ from mobilenet_hub import settings
 from mobilenet_hub.cli.values import (
     Shard,
     Size,
-    check_output,
     parse_shard,
     parse_size,
     set_timeout,
@@ -208,7 +207,7 @@ PerceptualHash = Annotated[
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="PATH", show_default=False, callback=check_output,
+        "--output", "-o", metavar="PATH", show_default=False,
         help="A folder for a dataset of Parquet parts; or one file, by its suffix: .parquet, "
         ".npy (and .ids.txt), .csv.",
     ),

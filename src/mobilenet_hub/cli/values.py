@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import typer
@@ -50,20 +49,6 @@ def parse_shard(text: str) -> Shard:
     if not shard or shard.share >= shard.shares:
         raise typer.BadParameter(f"shard must be I/N with I from 0 to N-1. Received: {text!r}")
     return shard
-
-
-def check_output(path: Path) -> Path:
-    """The path of a dataset.
-
-    Raises:
-        typer.BadParameter: standard output.
-    """
-    if str(path) == "-":
-        raise typer.BadParameter(
-            "a dataset is a folder or a file with a suffix, standard output cannot hold one. "
-            "Received: '-'"
-        )
-    return path
 
 
 def set_timeout(seconds: float | None) -> float | None:
