@@ -28,9 +28,10 @@ class Page(HTMLParser):
         assert not any(name.startswith("on") for name in values)
         if tag == "a":
             self.links.append(values["href"])
-        if tag == "img":
-            data = re.fullmatch(r"data:image/(?:jpeg|png);base64,(.+)", values["src"])
-            self.images.append(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+        shown = values.get("src", "") + values.get("style", "")
+        for data in re.findall(r"data:image/(?:jpeg|png);base64,([\w+/=]+)", shown):
+            self.images.append(Image.open(io.BytesIO(base64.b64decode(data))))
+        assert tag != "img" or values["src"].startswith("data:image/")
 
     def handle_data(self, data):
         self.text += data

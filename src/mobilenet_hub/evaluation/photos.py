@@ -22,7 +22,7 @@ from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.settings import PreprocessingSettings
 
 SHOWN = 48  # photos of each kind, some kilobytes each
-_SIZE = 144  # pixels of a photo's side
+_SIZE = 128  # pixels of a photo's side
 _BATCH = 16  # photos whose feature maps are in memory at once
 
 Card = dict[str, Any]
