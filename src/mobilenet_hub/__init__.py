@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # as in `typing`, whose import would be most of what this
 if TYPE_CHECKING:
     from typing import Any
 
+    from mobilenet_hub.benchmarking.benchmark import benchmark
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
@@ -51,6 +52,7 @@ _EXPORTS = {
     "ModuleInfo": ("catalog", "ModuleInfo"),
     "ModuleSpec": ("tensorflow_hub.spec", "ModuleSpec"),
     "Preprocessing": ("images", "Preprocessing"),
+    "benchmark": ("benchmarking.benchmark", "benchmark"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
     "embed_to": ("pipeline.job", "embed_to"),
@@ -81,6 +83,7 @@ __all__ = [
     "ModuleSpec",
     "Preprocessing",
     "__version__",
+    "benchmark",
     "classify",
     "embed",
     "embed_to",
