@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import mobilenet_hub as hub
-from dataset_support import write
+from dataset_support import assert_rows, expected, read, write
 from mobilenet_hub.pipeline.dataset.formats import read_rows
-from pictures import SMALL_CLASSIFIER
+from pictures import SMALL_CLASSIFIER, write_pictures
 
 
 def test_pyarrow_and_pandas_read_the_folder_as_it_is(folder, module):
@@ -32,3 +32,16 @@ def test_rows_may_carry_labels_sizes_and_hashes(folder, output):
     assert [names[index] for index in row["label_indices"]] == row["labels"]
     assert row["scores"][0] > row["scores"][1] > 0
     assert len(row["sha256"]) == 64
+
+
+def test_parts_beyond_99999_follow_those_below(folder, module):
+    write(folder / "out", module)
+    for place in ("out", "out/_manifest"):
+        for at in (0, 1, 2):
+            path = folder / place / f"part-{at:05d}.parquet"
+            path.rename(path.with_name(f"part-{99_998 + at}.parquet"))
+    write_pictures(folder / "photos", 1, start=50)
+    assert write(folder / "out", module).counts.done == 1
+    assert_rows(read(folder / "out"), expected(module))
+    names = sorted(path.name for path in (folder / "out").glob("part-1*"))
+    assert names == ["part-100000.parquet", "part-100001.parquet"]

@@ -31,10 +31,8 @@ from mobilenet_hub.weights.storage import download as downloading
 from mobilenet_hub.weights.storage import pins, store
 from mobilenet_hub.weights.storage.cache import Cache
 from mobilenet_hub.weights.storage.download import download
-from weights_support import weights_of
+from weights_support import INFO, KEY, weights_of
 
-INFO = find("google/imagenet/mobilenet_v1_025_128/classification/3")
-KEY = INFO.checkpoint_key
 NAME = "/mobilenet_v1_0.25_128.tgz"
 
 
@@ -61,20 +59,17 @@ def other_archive():
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
+def server(monkeypatch, empty_cache):
     """A mirror of Google's archives on this machine, and an empty cache."""
     for variable in ("TFHUB_CACHE_DIR", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
     with web.serving() as server:
         monkeypatch.setenv("MOBILENET_HUB_MIRROR", server.url)
         monkeypatch.setenv("MOBILENET_HUB_OFFLINE", "0")
-        monkeypatch.setenv("MOBILENET_HUB_CACHE_DIR", str(tmp_path / "cache"))
         # Impatient: these tests are about what happens, not about how long it takes.
         monkeypatch.setenv("MOBILENET_HUB_TIMEOUT", "0.5")
         monkeypatch.setattr(patience, "_BACKOFF_SECONDS", 0.01)
         monkeypatch.setattr(patience, "_MAX_BACKOFF_SECONDS", 0.05)
-        (tmp_path / "project").mkdir()
-        monkeypatch.chdir(tmp_path / "project")
         yield server
 
 
@@ -497,9 +492,10 @@ def test_a_killed_download_is_continued_at_the_next_call(server, archive, always
     process.send_signal(signal.SIGKILL)
     process.communicate()
     never.set()
+    (size,) = (path.stat().st_size for path in part.glob("m*.part"))
     server.on(NAME, web.file(archive))
     assert_right(fetch())
-    assert server.requests[-1].headers["Range"] == "bytes=200000-"
+    assert server.requests[-1].headers["Range"] == f"bytes={size}-"
 
 
 def test_a_finished_download_is_not_made_twice(server, archive):
