@@ -17,7 +17,6 @@ TYPE_CHECKING = False  # as in `typing`, whose import would be most of what this
 if TYPE_CHECKING:
     from typing import Any
 
-    from mobilenet_hub.benchmarking.benchmark import benchmark
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.errors import MobileNetHubError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     )
     from mobilenet_hub.pipeline.api import classify, embed
     from mobilenet_hub.pipeline.job import embed_to
+    from mobilenet_hub.retraining.api import retrain
     from mobilenet_hub.tensorflow_hub.attached import ImageModuleInfo
     from mobilenet_hub.tensorflow_hub.spec import (
         ModuleSpec,
@@ -52,7 +52,6 @@ _EXPORTS = {
     "ModuleInfo": ("catalog", "ModuleInfo"),
     "ModuleSpec": ("tensorflow_hub.spec", "ModuleSpec"),
     "Preprocessing": ("images", "Preprocessing"),
-    "benchmark": ("benchmarking.benchmark", "benchmark"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
     "embed_to": ("pipeline.job", "embed_to"),
@@ -68,6 +67,7 @@ _EXPORTS = {
     "load_image": ("images", "load_image"),
     "load_module_spec": ("tensorflow_hub.spec", "load_module_spec"),
     "resolve": ("weights.storage.store", "local_path"),
+    "retrain": ("retraining.api", "retrain"),
     "verify": ("verification.verify", "verify"),
 }
 
@@ -83,7 +83,6 @@ __all__ = [
     "ModuleSpec",
     "Preprocessing",
     "__version__",
-    "benchmark",
     "classify",
     "embed",
     "embed_to",
@@ -99,6 +98,7 @@ __all__ = [
     "load_image",
     "load_module_spec",
     "resolve",
+    "retrain",
     "verify",
 ]
 

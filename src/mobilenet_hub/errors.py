@@ -232,6 +232,10 @@ class DatasetError(MobileNetHubError, ValueError):
     """A dataset that cannot be continued or read: other settings, in use, or damaged."""
 
 
+class AccuracyError(MobileNetHubError, AssertionError):
+    """A classifier that is not as good as was asserted."""
+
+
 class ItemError(MobileNetHubError, ValueError):
     """One item that cannot be had; the pipeline turns it into a `Failure`.
 

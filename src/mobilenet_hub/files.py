@@ -1,4 +1,4 @@
-"""Files written so that nobody ever sees half of one, and small ones read without trusting them."""
+"""Files and folders written so that nobody sees half of one; small ones read without trust."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -72,19 +73,62 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+@contextlib.contextmanager
+def atomic_folder(path: str | PathLike[str]) -> Iterator[Path]:
+    """A folder that appears at `path` whole, in place of one that was there, or not at all.
+
+    It is filled beside its place, flushed to disk, then exchanged with what is there: on Linux at
+    one stroke; elsewhere the old one is moved aside first. On any error whatever was there stays.
+
+    Raises:
+        OSError: the folder above is missing, not writable, or full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (file for file in temporary.rglob("*") if file.is_file()):
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        if not path.exists():
+            temporary.rename(path)
+        elif not _exchange(temporary, path):
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.old")
+            path.rename(aside)
+            temporary.rename(path)
+            aside.rename(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Whether two folders of one file system have taken each other's name, at one stroke."""
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        return False
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+
+
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
 
 
 def remove_leftovers(folder: Path, is_ours: Callable[[str], object]) -> None:
-    """Remove the beginnings of files that `atomic_file` left where a run was killed.
+    """Remove the beginnings of files and folders that a killed run left.
 
     Args:
         folder: nothing happens where there is none.
-        is_ours: says of a file's name whether its beginnings may be removed.
+        is_ours: says of a name whether its beginnings may be removed.
     """
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):
         match = _LEFTOVER.fullmatch(entry.name)
         if match and is_ours(match["name"]):
-            Path(entry.path).unlink(missing_ok=True)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink(missing_ok=True)

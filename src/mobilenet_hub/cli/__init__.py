@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from mobilenet_hub import __version__
-from mobilenet_hub.cli import catalog, checks, classify, embed, evaluate, search, weights
+from mobilenet_hub.cli import catalog, checks, classify, embed, evaluate, retrain, search, weights
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_line, print_note
 from mobilenet_hub.errors import MobileNetHubError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (catalog, checks, classify, embed, evaluate, search, weights):
+for group in (catalog, checks, classify, embed, evaluate, retrain, search, weights):
     group.register(app)
 
 

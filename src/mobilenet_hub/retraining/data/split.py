@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.retraining.data.ties import Tie, Ties
 from mobilenet_hub.retraining.records import Data, Side
-from mobilenet_hub.retraining.ties import Tie, Ties
 
 LEAST_TEST_PHOTOS = 100  # fewer measure nothing: 95 of 100 right is anything from 89 to 98 %
 _SLACK = 0.5  # how far the share of a class may be from what is wanted, as a part of it
@@ -62,7 +62,7 @@ def decide_sides(
         test_share: likewise. Where that would be fewer than `LEAST_TEST_PHOTOS`, there is no test
             side, and its share is added to the validation side.
     """
-    components = ties.components()
+    components = ties.components
     if data.sides is not None:
         return Split(list(data.sides), _leaks(data.sides, components, ties))
     known: list[Side | None] = [earlier.get(digest) for digest in digests]
@@ -85,20 +85,20 @@ def decide_sides(
 
 
 def folds_of(
-    classes: NDArray[np.int64], components: Rows, digests: Sequence[bytes], count: int, repeat: int
+    classes: NDArray[np.int64], components: Rows, digests: Sequence[bytes], count: int, seed: object
 ) -> NDArray[np.int64]:
     """The fold of each photo: stratified, and what is tied together in one.
 
     Args:
         classes: int [photos], what to stratify by (`strata`).
         components: of the ties.
-        digests: decide the order, with `repeat`.
+        digests: decide the order, with `seed`.
         count: of folds.
-        repeat: another number gives another division.
+        seed: another one gives another division.
     """
     folds = np.full(len(classes), -1, np.int64)
     filled = np.zeros((int(classes.max(initial=0)) + 1, count), np.int64)
-    units = _units(classes, components, digests, str(repeat))
+    units = _units(classes, components, digests, str(seed))
     for unit in sorted(units, key=lambda unit: (unit.stratum, -len(unit.rows), unit.place)):
         here = filled[unit.stratum]
         at = min(range(count), key=lambda fold: (here[fold], filled[:, fold].sum(), fold))

@@ -11,8 +11,8 @@ from mobilenet_hub.errors import CacheError
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.processor import settings_for
 from mobilenet_hub.pipeline.sources.items import FileItem
-from mobilenet_hub.retraining import feature_cache
-from mobilenet_hub.retraining.features import embed_items
+from mobilenet_hub.retraining.data import feature_cache
+from mobilenet_hub.retraining.data.features import embed_items
 from pictures import write_pictures
 
 HANDLE = "google/imagenet/mobilenet_v1_025_224/feature_vector/1"

@@ -20,7 +20,7 @@ from mobilenet_hub.pipeline.progress import Progress
 from mobilenet_hub.pipeline.records import Failure
 from mobilenet_hub.pipeline.results import Counts, Outcome, Results
 from mobilenet_hub.pipeline.sources.items import Item
-from mobilenet_hub.retraining.feature_cache import PART_ROWS, FeatureCache, Floats, prune
+from mobilenet_hub.retraining.data.feature_cache import PART_ROWS, FeatureCache, Floats, prune
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import fingerprint

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mobilenet_hub.pipeline.sources.items import FileItem
-from mobilenet_hub.retraining.features import Photos
+from mobilenet_hub.retraining.data.features import Photos
+from mobilenet_hub.retraining.data.split import decide_sides, folds_of, strata
+from mobilenet_hub.retraining.data.ties import Ties
 from mobilenet_hub.retraining.records import Data
-from mobilenet_hub.retraining.split import decide_sides, folds_of, strata
-from mobilenet_hub.retraining.ties import Ties
 
 HALVES = {"validation_share": 0.1, "test_share": 0.1}
 

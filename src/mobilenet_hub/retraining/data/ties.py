@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.perceptual_hash import as_unit_vectors
-from mobilenet_hub.retraining.features import Photos
+from mobilenet_hub.retraining.data.features import Photos
 
 NEAR_HASH = 0.75  # least similarity of two hashes, the default of `duplicates`
 NEAR_COSINE = 0.95  # least cosine of two features, likewise
@@ -47,6 +48,7 @@ class Ties:
         self._content = _numbered(photos.digests)
         self._groups = None if groups is None else _numbered(groups, unless="")
 
+    @cached_property
     def components(self) -> NDArray[np.intp]:
         """For each photo the first row of those that it is tied to, directly or through others.
 

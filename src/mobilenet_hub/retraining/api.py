@@ -1,0 +1,353 @@
+"""`hub.retrain`: from a folder of photos to a folder with a classifier."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub import __version__
+from mobilenet_hub.catalog import EMBED_MODULE
+from mobilenet_hub.errors import AccuracyError, InputError, SourceError
+from mobilenet_hub.evaluation.metrics import Metrics
+from mobilenet_hub.evaluation.report import render_report
+from mobilenet_hub.files import atomic_folder
+from mobilenet_hub.inference import InferenceModule, in_inference
+from mobilenet_hub.pipeline.processor import settings_for
+from mobilenet_hub.pipeline.progress import Progress
+from mobilenet_hub.pipeline.sources.items import Item
+from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.retraining import output as folder
+from mobilenet_hub.retraining.data.features import Embedded, Photos, embed_items
+from mobilenet_hub.retraining.data.reading import DataOptions, check_classes, read_data
+from mobilenet_hub.retraining.data.split import Split, decide_sides
+from mobilenet_hub.retraining.data.ties import Ties
+from mobilenet_hub.retraining.learning import (
+    Fitted,
+    LearningSettings,
+    axes_of,
+    fit_head,
+    learn,
+    validate,
+)
+from mobilenet_hub.retraining.records import Data, Head
+from mobilenet_hub.retraining.rejecting import reject_scores
+from mobilenet_hub.retraining.summary import Summary
+from mobilenet_hub.settings import ClassifierSettings, PreprocessingChoices, Settings
+from mobilenet_hub.weights.canonical import Weights, fingerprint
+from mobilenet_hub.weights.classifier import make_classifier
+from mobilenet_hub.weights.resolve import Spec
+
+_LOG_LINE = "mobilenet-hub retrain"
+
+ShowProgress = Callable[[str, int], Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the photos, where no split is given.
+
+    Attributes:
+        validation: that choices are made on.
+        test: that nothing sees; of fewer than 100 photos there is none, and cross-validation says
+            how good the classifier is.
+
+    Raises:
+        InputError: shares that leave nothing to learn from.
+    """
+
+    validation: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.validation > 0 and self.test >= 0 and self.validation + self.test <= 0.8):
+            raise InputError(
+                "the validation share must be above 0, the test share not below, both together at "
+                f"most 0.8. Received: {self.validation} and {self.test}"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retrained:
+    """A finished training.
+
+    Attributes:
+        output: the folder.
+        weights: the classifier in it.
+        metrics: the figures of each evaluation, the headline first.
+        notes: what the user should know, a sentence each.
+        computed: how many photos were embedded, and not found in the cache.
+        suspects: how many labels are probably wrong.
+    """
+
+    output: Path
+    weights: Weights
+    metrics: tuple[Metrics, ...]
+    notes: tuple[str, ...]
+    computed: int
+    suspects: int
+
+
+def retrain(
+    photos: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    module: Spec = EMBED_MODULE,
+    *,
+    learning: LearningSettings | None = None,
+    shares: Shares | None = None,
+    unknown: str | os.PathLike[str] | None = None,
+    assert_accuracy_at_least: float | None = None,
+    options: DataOptions | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **preprocessing: Unpack[PreprocessingChoices],
+) -> Retrained:
+    """Make a classifier of photos with labels.
+
+    ```python
+    result = hub.retrain("insects/", "insects-classifier")
+    print(result.metrics[0].top_1)  # 94.7 % (92.0 to 96.5)
+    hub.Module("insects-classifier").labels  # ("ants", "bees")
+    ```
+
+    Args:
+        photos: a folder with one folder a class, or with `train`, `val` and `test` folders of
+            these; or a `.csv`, `.tsv` or `.parquet` table of paths and labels.
+        output: the folder to write: `model.safetensors`, `labels.txt`, `metrics.json`,
+            `split.parquet`, `suspects.csv`, `report.html`; times and paths go to `OUTPUT.log`. One
+            that an earlier training wrote is replaced, and the sides of its photos are kept.
+        module: whose features are used: a module or its handle.
+        learning: how the head is learned.
+        shares: of the sides, where no split is given.
+        unknown: photos of nothing that is trained, to see how many of them are rejected: anything
+            that `hub.embed` takes.
+        assert_accuracy_at_least: in [0, 1]; below, nothing is written.
+        options: how a table is read.
+        threads: how many photos are read and decoded at once; one a core by default.
+        progress: told of the photos.
+        say: told what happens, a sentence at a time.
+        **preprocessing: `crop`, `resample`, `size`, `max_pixels`: see `hub.embed`; they travel with
+            the classifier.
+
+    Returns:
+        What was found. Two trainings of equal photos with equal settings write equal files.
+
+    Raises:
+        SourceError: no such photos or columns.
+        InputError: classes that cannot be learned, settings that mean nothing, or an output that
+            something else wrote.
+        DatasetError: another training is writing there, or the earlier split is damaged.
+        AccuracyError: less than was asserted.
+        CacheError, OSError: the features or the output cannot be written.
+    """
+    place, source = Path(output), Path(photos)
+    learning, shares = learning or LearningSettings(), shares or Shares()
+    with folder.own_folder(place, source), _journal(place, say) as note:
+        note(f"photos from {source.absolute()}")
+        data = read_data(source, options)
+        if not data.items:
+            raise SourceError(f"no photos there. Received: {str(source)!r}")
+        loaded = in_inference(module)
+        settings = settings_for(loaded, preprocessing, content_hash=True, perceptual_hash=True)
+        embedded = _embed(data.items, loaded, settings, note, progress, threads)
+        warnings, data = _checked(data, embedded)
+        ties = Ties(embedded.photos, data.groups)
+        split = decide_sides(
+            data, embedded.photos.digests, ties, folder.read_split(place),
+            validation_share=shares.validation, test_share=shares.test,
+        )  # fmt: skip
+        sided, known, components = _kept(data, embedded.photos, split, ties)
+        axes = axes_of(sided, known)
+        learned = learn(sided, known, axes, components, learning)
+        note(f"strength {learned.strength:.3g} chosen")
+        fitted = fit_head(sided, known, components, learned.head)
+        out_of_fold = validate(
+            sided, known, axes, components, learning, learned.strength,
+            lambda done, total: note(f"fold {done} of {total}"),
+        )  # fmt: skip
+        unknown_scores = None
+        if unknown is not None:
+            items = list(open_sources(unknown).items())
+            strange = _embed(items, loaded, settings, note, progress, threads)
+            unknown_scores = reject_scores(strange.photos.features, fitted.prototypes)
+        weights = _classifier(loaded, settings, sided, learned.head, fitted)
+        chosen = {"strength": learned.strength, "temperature": fitted.temperature}
+        summary = Summary(
+            sided,
+            fitted,
+            out_of_fold,
+            False,
+            split.leaks,
+            [data.items[row].id for row in split.left_out],
+            embedded.failures,
+            unknown_scores,
+            learned.curves,
+            warnings,
+            _facts(loaded, settings, weights, {**asdict(learning), **asdict(shares)}, chosen),
+        )
+        metrics = summary.measured()
+        _assert_accuracy(metrics[0], assert_accuracy_at_least)
+        suspects = summary.suspects()
+        with _advice_where_full(), atomic_folder(place) as parts:
+            weights.save(parts / folder.MODEL)
+            folder.write_labels(parts / folder.LABELS, sided.labels)
+            folder.write_metrics(parts / folder.METRICS, summary.metrics(metrics))
+            folder.write_split(parts / folder.SPLIT, data, embedded.photos.digests, split.sides)
+            folder.write_suspects(parts / folder.SUSPECTS, suspects, sided)
+            page = render_report(summary.report(), InferenceModule(parts / folder.MODEL))
+            (parts / folder.REPORT).write_bytes(page)
+
+        note(f"written to {place.absolute()}")
+    return Retrained(
+        place, weights, tuple(metrics), tuple(summary.notes()), embedded.computed, len(suspects)
+    )
+
+
+def _embed(
+    items: Sequence[Item],
+    module: InferenceModule,
+    settings: Settings,
+    note: Callable[[str], None],
+    progress: Progress | None,
+    threads: int | None,
+) -> Embedded:
+    found = embed_items(items, module, settings, log=note, progress=progress, threads=threads)
+    note(
+        f"{len(found.rows):,} photos: {found.computed:,} embedded, "
+        f"{len(found.rows) - found.computed:,} from the cache, {len(found.failures):,} not readable"
+    )
+    for failure in found.failures:
+        note(f"skipped {failure.id}: {failure.reason}")
+    return found
+
+
+def _checked(data: Data, embedded: Embedded) -> tuple[list[str], Data]:
+    """Warnings, and the photos that could be read."""
+    readable = data.only(embedded.rows)
+    warnings = check_classes(readable)
+    if embedded.failures:
+        warnings.append(f"{len(embedded.failures):,} photos could not be read, and were skipped")
+    return warnings, readable
+
+
+def _kept(
+    data: Data, photos: Photos, split: Split, ties: Ties
+) -> tuple[Data, Photos, NDArray[np.intp]]:
+    """The photos that have a side, what is known of them, and which are tied together."""
+    sides = tuple(side for side in split.sides if side is not None)
+    if len(sides) == len(split.sides):
+        return replace(data, sides=sides), photos, ties.components
+    kept = np.array([row for row, side in enumerate(split.sides) if side is not None], np.intp)
+    data, photos = replace(data.only(kept), sides=sides), photos.only(kept)
+    return data, photos, Ties(photos, data.groups).components
+
+
+def _classifier(
+    module: InferenceModule, settings: Settings, data: Data, head: Head, fitted: Fitted
+) -> Weights:
+    backbone = module.current_weights()
+    return make_classifier(
+        backbone,
+        head.kernel,
+        head.biases,
+        ClassifierSettings(
+            data.labels,
+            settings.preprocessing,
+            "sigmoid" if data.multi_label else "softmax",
+            fitted.temperature,
+            fitted.reject_threshold,
+            settings.compute.precision,
+            backbone.network.input_range,
+        ),
+        prototypes=fitted.prototypes,
+    )
+
+
+def _facts(
+    module: InferenceModule,
+    settings: Settings,
+    weights: Weights,
+    asked: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    return {
+        "Settings": {"module": module.info.handle, **asked, **settings.to_dict()},
+        "Chosen": dict(chosen),
+        "Versions": {
+            "mobilenet_hub": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            settings.compute.engine: version(settings.compute.engine),
+        },
+        "Hashes": {
+            "backbone_sha256": fingerprint(module.current_weights()),
+            "model_sha256": fingerprint(weights),
+        },
+    }
+
+
+def _assert_accuracy(headline: Metrics, least: float | None) -> None:
+    if least is not None and headline.top_1.value < least:
+        raise AccuracyError(
+            f"expected an accuracy of at least {least:.4f}; nothing was written. Received: "
+            f"{headline.top_1.value:.4f} by {headline.name}"
+        )
+
+
+@contextmanager
+def _journal(output: Path, say: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """A log beside the output, with times and paths, which the output is free of.
+
+    Raises:
+        InputError: something else has its name.
+    """
+    path = output.with_name(f"{output.name}.log")
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if _LOG_LINE not in file.readline(200):
+                raise InputError(
+                    f"the log has its place beside the output, where something else is. "
+                    f"Received: {str(path)!r}"
+                )
+    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        _write(file, f"{_LOG_LINE} {__version__}")
+
+        def note(text: str) -> None:
+            _write(file, text)
+            say(text)
+
+        try:
+            yield note
+        except BaseException as error:
+            _write(file, f"ended by {type(error).__name__}: {error}")
+            raise
+
+
+def _write(file: TextIO, text: str) -> None:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    file.write(f"{now} {text!s}\n")
+    file.flush()
+
+
+@contextmanager
+def _advice_where_full() -> Iterator[None]:
+    """A full disk, or quota, as an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        advice = "make room and run the same command again: the features are in the cache"
+        reason = f"{os.strerror(error.errno)}; what was there stays; {advice}"
+        raise OSError(error.errno, reason, error.filename) from error

@@ -1,0 +1,1 @@
+"""Which photos there are, on which side each is, and their features."""

@@ -1,0 +1,163 @@
+"""The folder that a training writes: whose it is, what is in it, and the split of the last time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from mobilenet_hub.errors import DatasetError, InputError
+from mobilenet_hub.evaluation.suspects import Suspect
+from mobilenet_hub.files import remove_leftovers
+from mobilenet_hub.pipeline.dataset.id_sets import digest
+from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
+from mobilenet_hub.retraining.records import Data, Side
+from mobilenet_hub.weights.storage.cache import Cache
+
+MODEL, LABELS, METRICS, REPORT = "model.safetensors", "labels.txt", "metrics.json", "report.html"
+SPLIT, SUSPECTS = "split.parquet", "suspects.csv"
+_FILES = {MODEL, LABELS, METRICS, REPORT, SPLIT, SUSPECTS}
+_SPLIT_FORMAT = "mobilenet-hub split/1"
+_MAX_SPLIT_BYTES = 1 << 30
+
+
+@contextmanager
+def own_folder(output: Path, source: Path) -> Iterator[None]:
+    """Hold a folder for one training; what a killed one left beside it is removed.
+
+    Raises:
+        InputError: the folder is not one that a training wrote, or lies among the photos.
+        DatasetError: another training is writing to it.
+        OSError: the folder above it is not there.
+    """
+    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            "the output must not lie among the photos, where it would become a class. "
+            f"Received: {str(output)!r} in {str(source)!r}"
+        )
+    refuse_other_folder(output)
+    if not output.parent.is_dir():
+        raise FileNotFoundError(2, "the folder for the output is not there", str(output.parent))
+    name = f"retrain-{digest(str(output.resolve())).hex()}"
+    with Cache().lock(name, wait=False) as mine:
+        if not mine:
+            raise DatasetError(f"another training is writing there. Received: {str(output)!r}")
+        remove_leftovers(output.parent, lambda leftover: leftover == output.name)
+        yield
+
+
+def refuse_other_folder(output: Path) -> None:
+    """Refuse to replace what is not the whole of what a training wrote.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if not output.exists() and not output.is_symlink():
+        return
+    strange: list[str] = []
+    if output.is_dir() and not output.is_symlink():
+        names = {path.name for path in output.iterdir()}
+        strange = sorted(names - _FILES)
+        if not names or (not strange and _is_split(output / SPLIT)):
+            return
+    also = f", with {strange[0]!r} in it" if strange else ""
+    raise InputError(
+        "what is at the output was not written by this command alone; choose another folder. "
+        f"Received: {str(output)!r}{also}"
+    )
+
+
+def read_split(output: Path) -> dict[bytes, Side]:
+    """The sides of an earlier training, by the sha256 of the photos; empty where there is none.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = output / SPLIT
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > _MAX_SPLIT_BYTES:
+            raise ValueError("too large")
+        table = pq.read_table(path, columns=["sha256", "side"], use_threads=False)
+        digests, sides = (column.to_pylist() for column in table.columns)
+        found = {
+            bytes.fromhex(value): side
+            for value, side in zip(digests, sides, strict=True)
+            if side is not None
+        }
+        if not set(found.values()) <= set(get_args(Side)):
+            raise ValueError("unknown sides")
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise DatasetError(
+            f"the split of the earlier training is damaged ({error}); choose another output, or "
+            f"remove it and photos may change sides. Received: {str(path)!r}"
+        ) from error
+    return found
+
+
+def write_split(
+    path: Path, data: Data, digests: Sequence[bytes], sides: Sequence[Side | None]
+) -> None:
+    """Write which side each photo is on; of one left out the side is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    labels = (
+        [[data.labels[at] for at in row.nonzero()[0]] for row in data.targets]
+        if data.multi_label
+        else [[data.labels[target]] for target in data.targets]
+    )
+    table = pa.table(
+        {
+            "id": pa.array([item.id for item in data.items], pa.string()),
+            "labels": pa.array(labels, pa.list_(pa.string())),
+            "side": pa.array(sides, pa.string()),
+            "sha256": pa.array([value.hex() for value in digests], pa.string()),
+        }
+    )
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: _SPLIT_FORMAT}), path)
+
+
+def write_labels(path: Path, labels: Sequence[str]) -> None:
+    """Write the names of the classes, one a line, in the order of the logits."""
+    path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write figures as JSON."""
+    path.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_suspects(path: Path, suspects: Sequence[Suspect], data: Data) -> None:
+    """Write labels that are probably wrong as a table, the surest first."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label", "likely", "label_probability", "likely_probability"])
+    for suspect in suspects:
+        likely = "not " if suspect.likely == suspect.given else ""
+        writer.writerow(
+            [
+                data.items[suspect.row].id,
+                data.labels[suspect.given],
+                likely + data.labels[suspect.likely],
+                f"{suspect.given_probability:.4f}",
+                f"{suspect.likely_probability:.4f}",
+            ]
+        )
+    path.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
+
+
+def _is_split(path: Path) -> bool:
+    try:
+        found = (read_schema(path).metadata or {}).get(METADATA_KEY)
+    except (DatasetError, OSError):
+        return False
+    return bool(found == _SPLIT_FORMAT.encode())
