@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,10 @@ import pytest
 import mobilenet_hub as hub
 from classifier_support import random_classifier
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.evaluation.collector import before_temperature
 from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.pipeline.outputs import probabilities
-from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem
 from mobilenet_hub.settings import ClassifierSettings
 from pages import Page
-from pictures import SMALL_CLASSIFIER, encoded, write_pictures
+from pictures import SMALL_CLASSIFIER, write_pictures
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 HANDLE = "google/imagenet/mobilenet_v1_025_128/classification"
@@ -101,32 +97,6 @@ def test_equal_photos_give_equal_pages_and_figures(folder):
         pages.append((Path("report.html").read_bytes(), figures))
     assert pages[0] == pages[1]
     assert b"ant" in pages[0][0]
-
-
-def test_photos_in_compressed_archives_are_shown_and_not_all_kept(folder):
-    path = classifier("own.safetensors")
-    with tarfile.open("val.tar.gz", "w:gz") as tar:
-        for at in range(90):
-            (folder / "x.jpg").write_bytes(encoded(at % 7))
-            tar.add("x.jpg", f"{('ant', 'bee')[at % 2]}/{at}.jpg")
-    result = hub.evaluate("val.tar.gz", path)
-    kinds = [type(item) for item in result.evaluation.predictions.items]
-    assert kinds.count(BytesItem) <= 64
-    assert kinds.count(BytesItem) + kinds.count(BrokenItem) == 90
-    result.write_html("report.html")
-    assert len(Page("report.html").images) > 0
-
-
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_probabilities_before_temperature_are_found_again(activation):
-    logits = np.random.default_rng(0).normal(0, 4, (50, 5)).astype(np.float32)
-    labels = tuple("abcde")
-    scaled = ClassifierSettings(labels, activation=activation, temperature=2.5)
-    plain = ClassifierSettings(labels, activation=activation)
-    before = before_temperature(probabilities(logits, scaled), scaled)
-    assert np.allclose(before, probabilities(logits, plain), atol=1e-5)
-    assert before_temperature(before, plain) is None
-    assert before_temperature(before, None) is None
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")

@@ -7,38 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from classifier_support import random_classifier
-from evaluation_support import called, evaluation, predictions, random_predictions
+from evaluation_support import (
+    called,
+    evaluation,
+    module_of,
+    page_of,
+    predictions,
+    random_predictions,
+    with_photos,
+)
 from mobilenet_hub.evaluation.records import Curve, Listing, Report
 from mobilenet_hub.evaluation.report import render_report
-from mobilenet_hub.inference import InferenceModule
-from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem
-from mobilenet_hub.settings import ClassifierSettings
-from pages import Page
-from pictures import encoded
+from mobilenet_hub.pipeline.sources.items import FileItem
 
-HANDLE = "google/imagenet/mobilenet_v1_025_128/classification"
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-
-
-def module_of(labels, **more):
-    weights = random_classifier(ClassifierSettings(tuple(labels)), **more)
-    return InferenceModule(HANDLE, weights=weights)
 
 
 @pytest.fixture(scope="module")
 def two():
     return module_of(("ant", "bee"))
-
-
-def page_of(tmp_path, report, module):
-    (tmp_path / "report.html").write_bytes(render_report(report, module))
-    return Page(tmp_path / "report.html")
-
-
-def with_photos(of):
-    items = [BytesItem(f"in/{at}.jpg", "", encoded(at)) for at in range(len(of.items))]
-    return replace(of, items=items)
 
 
 def test_accuracy_is_said_first_with_its_interval(tmp_path, two):
@@ -47,48 +34,6 @@ def test_accuracy_is_said_first_with_its_interval(tmp_path, two):
     assert "90.0 % right" in " ".join(page.text.split())
     assert "95 % interval 82.6 % to 94.5 %" in " ".join(page.text.split())
     assert "No photo of these was seen before." in page.text
-
-
-def test_wrong_answers_are_shown_the_surest_first_with_two_exact_maps_each(tmp_path, two):
-    of = with_photos(predictions([0, 0, 1], [[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]]))
-    page = page_of(tmp_path, Report("", ("ant", "bee"), (evaluation(of),)), two)
-    assert [image.format for image in page.images] == ["JPEG", "PNG", "PNG"] * 2
-    assert {image.size for image in page.images} == {(128, 128), (4, 4)}
-    assert page.text.index("2.jpg") < page.text.index("1.jpg")
-    assert "0.jpg" not in page.text
-    assert "in/" not in page.text  # the folder that all are in
-    assert "2 photos called what they are not" in page.text
-
-
-def test_a_photo_that_is_gone_leaves_a_gap(tmp_path, two):
-    page = page_of(tmp_path, Report("", ("ant", "bee"), (evaluation(called([0], [1], 2)),)), two)
-    assert page.images == []
-    assert "no picture here" in page.text
-
-
-def test_of_many_wrong_answers_some_are_shown_and_the_page_stays_small(tmp_path, two):
-    of = called([0] * 500, [1] * 500, 2)
-    of = replace(of, items=[BytesItem(f"{at}.jpg", "", encoded(at % 5)) for at in range(500)])
-    page = page_of(tmp_path, Report("", ("ant", "bee"), (evaluation(of),)), two)
-    assert "500 photos called what they are not; the 48 that the classifier was surest" in page.text
-    assert (tmp_path / "report.html").stat().st_size < 1_500_000
-
-
-def test_repeated_cross_validation_shows_a_photo_once(tmp_path, two):
-    once = called([0, 1], [1, 1], 2)
-    of = replace(called([0, 1] * 3, [1, 1] * 3, 2), items=[*once.items] * 3)
-    report = Report("", ("ant", "bee"), (evaluation(of, repeats=3),))
-    page = page_of(tmp_path, report, two)
-    assert "1 photo called what it is not" in page.text
-    assert "2 photos, 3 times" in page.text
-
-
-def test_behind_a_hidden_layer_there_are_no_heat_maps_and_the_page_says_so(tmp_path):
-    module = module_of(("ant", "bee"), hidden=8)
-    of = with_photos(called([0], [1], 2))
-    page = page_of(tmp_path, Report("", ("ant", "bee"), (evaluation(of),)), module)
-    assert [image.format for image in page.images] == ["JPEG"]
-    assert "there is a hidden layer" in page.text
 
 
 def test_81_classes_have_a_matrix_and_1001_only_their_pairs(tmp_path):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from classifier_support import random_classifier
 from mobilenet_hub.evaluation.records import Evaluation, Predictions
-from mobilenet_hub.pipeline.sources.items import FileItem
+from mobilenet_hub.evaluation.report import render_report
+from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.pipeline.sources.items import BytesItem, FileItem
+from mobilenet_hub.settings import ClassifierSettings
+from pages import Page
+from pictures import encoded
+
+HANDLE = "google/imagenet/mobilenet_v1_025_128/classification"
 
 
 def predictions(truth, probabilities, **more) -> Predictions:
@@ -38,3 +48,21 @@ def random_predictions(photos, classes, *, seed=0, sharpness=3.0, temperature=1.
         for value in (temperature * logits, logits)
     )
     return predictions(truth, soft, uncalibrated=sharp.astype(np.float32))
+
+
+def module_of(labels, **more) -> InferenceModule:
+    """A classifier of random weights."""
+    weights = random_classifier(ClassifierSettings(tuple(labels)), **more)
+    return InferenceModule(HANDLE, weights=weights)
+
+
+def page_of(tmp_path, report, module) -> Page:
+    """What a browser would see of a report."""
+    (tmp_path / "report.html").write_bytes(render_report(report, module))
+    return Page(tmp_path / "report.html")
+
+
+def with_photos(of) -> Predictions:
+    """The same, of photos that are there."""
+    items = [BytesItem(f"in/{at}.jpg", "", encoded(at)) for at in range(len(of.items))]
+    return replace(of, items=items)
