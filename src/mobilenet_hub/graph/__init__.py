@@ -9,6 +9,7 @@ calibration the convolutions are in int8.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import OutputError
@@ -19,10 +20,11 @@ from mobilenet_hub.graph.float32 import (
     InputDType,
     fold_batch_norm,
 )
-from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.onnx_format import Graph, Port
-from mobilenet_hub.weights.calibration import Calibration
 from mobilenet_hub.weights.canonical import Weights
+
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.calibration import Calibration
 
 __all__ = ["DEFAULT_OUTPUT", "INPUT", "InputDType", "build_graph", "fold_batch_norm"]
 
@@ -68,6 +70,8 @@ def build_graph(
     if calibration is None:
         builder: Builder = Builder(weights, graph)
     else:
+        from mobilenet_hub.graph.int8 import QuantizedBuilder
+
         builder = QuantizedBuilder(weights, graph, calibration)
     builder.add_input_scaling(input_dtype)
     value = "scaled"

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from functools import cache
-from http.client import responses
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
@@ -95,6 +93,8 @@ def redirected(url: str, location: str) -> str:
 
 def _refusal(response: requests.Response) -> NetworkError:
     """The error of a status; its words are ours, not the server's."""
+    from http.client import responses
+
     status = response.status_code
     return NetworkError(
         f"HTTP status {status} {responses.get(status, '')}".rstrip() + _ADVICE.get(status, ""),
@@ -115,6 +115,8 @@ def _retry_after(value: str) -> float | None:
 
 def size_and_time(headers: Mapping[str, str]) -> tuple[int | None, float]:
     """Size in bytes, None if it is not said; seconds from 1970 to the last change, 0 if not."""
+    from email.utils import parsedate_to_datetime  # takes a while: only where a network is read
+
     length = headers.get("Content-Length", "")
     size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     try:
