@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.pipeline.api import classify, embed
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.retraining.api import retrain
-    from mobilenet_hub.tensorflow_hub.attached import ImageModuleInfo
+    from mobilenet_hub.signatures.attached import ImageModuleInfo
     from mobilenet_hub.tensorflow_hub.spec import (
         ModuleSpec,
         eval_function_for_module,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 # Public name: (module, name there).
 _EXPORTS = {
-    "ImageModuleInfo": ("tensorflow_hub.attached", "ImageModuleInfo"),
+    "ImageModuleInfo": ("signatures.attached", "ImageModuleInfo"),
     "KerasLayer": ("module", "KerasLayer"),
     "MobileNetHubError": ("errors", "MobileNetHubError"),
     "Module": ("module", "Module"),

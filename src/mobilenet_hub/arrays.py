@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,21 @@ from mobilenet_hub.errors import InputError, InputTypeError
 PLAINLY_NOT_UNIT_RANGE = 8.0
 NOT_UNIT_RANGE = (
     "float images must be in [0,1]: divide by 255 (images = images / 255.0), or pass uint8 "
-    "(images = images.astype('uint8'))."
+    "(images = images.astype('uint8'); a Keras model casts them unless it begins with "
+    "keras.Input(..., dtype='uint8'))."
 )
 _HIGHEST_BITS = np.float32(PLAINLY_NOT_UNIT_RANGE).view(np.uint32)
 
 
 def as_images(
-    value: Any, expected_size: tuple[int, int], *, fixed_size: bool
+    value: Any, image_shape: Sequence[int | None]
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """A batch of images as a C-contiguous array, checked but for its values (`check_values`).
 
     Args:
         value: anything that converts to an array [batch, height, width, 3] by NumPy, `__array__` or
             DLPack: uint8 in [0,255], or floating point in [0,1].
-        expected_size: height and width of the module's input.
-        fixed_size: whether the images must have that size.
+        image_shape: height, width and channels that they must have; None fits any.
 
     Returns:
         uint8 as it came, any floating dtype as float32; without a copy where possible.
@@ -38,36 +39,50 @@ def as_images(
         InputError: wrong rank, channels or size.
     """
     array = _to_numpy(value)
-    height, width = expected_size
-    if array.ndim != 4:
-        hint = " For one image, add a batch axis: images[None]." if array.ndim == 3 else ""
-        raise InputError(
-            f"images must have shape [batch, {height}, {width}, 3].{hint} "
-            f"Received: shape {list(array.shape)}"
-        )
-    if array.shape[3] != 3:
-        hint = " Channels come last." if array.shape[1] == 3 else ""
-        raise InputError(
-            f"images must have 3 channels (RGB), shape [batch, {height}, {width}, 3].{hint} "
-            f"Received: shape {list(array.shape)}"
-        )
-    if fixed_size and array.shape[1:3] != expected_size:
-        raise InputError(
-            f"this module's input size is fixed to {height}x{width} (height x width); resize the "
-            f"images. Received: {array.shape[1]}x{array.shape[2]}"
-        )
-    if 0 in array.shape[1:3]:
-        raise InputError(f"images must not be empty. Received: shape {list(array.shape)}")
+    check_images(array.shape, array.dtype.name, image_shape)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    # ml_dtypes' bfloat16 and float8 are kind "V" to NumPy, and convert all the same.
-    if array.dtype.kind != "f" and "float" not in array.dtype.name:
-        raise InputTypeError(
-            "images must be floating point in [0,1], or uint8 in [0,255]. "
-            f"Received: dtype {array.dtype}"
-        )
     with np.errstate(over="ignore"):  # becomes infinity, which is refused
         return np.ascontiguousarray(array, np.float32)
+
+
+def check_images(
+    shape: Sequence[int | None], dtype: str, image_shape: Sequence[int | None]
+) -> None:
+    """Check what is known of a batch of images, of whatever library, before their values are.
+
+    Args:
+        shape: of the batch; None where a size is not known yet.
+        dtype: its name.
+        image_shape: height, width and channels that they must have; None fits any.
+
+    Raises:
+        InputTypeError: of another dtype than uint8 and floating point.
+        InputError: wrong rank, channels or size.
+    """
+    height, width = image_shape[:2]
+    wanted = f"shape [batch, {height or 'height'}, {width or 'width'}, 3]"
+    received = f"Received: shape {list(shape)}"
+    if len(shape) != 4:
+        hint = " For one image, add a batch axis: images[None]." if len(shape) == 3 else ""
+        raise InputError(f"images must have {wanted}.{hint} {received}")
+    if shape[3] not in (3, None):
+        hint = " Channels come last." if shape[1] == 3 else ""
+        raise InputError(f"images must have 3 channels (RGB), {wanted}.{hint} {received}")
+    if any(
+        None not in pair and pair[0] != pair[1] for pair in zip(shape[1:], image_shape, strict=True)
+    ):
+        raise InputError(
+            f"the input size is fixed to {height}x{width} (height x width), {wanted}; resize the "
+            f"images, or give a KerasLayer an input_shape. {received}"
+        )
+    if 0 in shape[1:3]:
+        raise InputError(f"images must not be empty. {received}")
+    # Of ml_dtypes' bfloat16 and float8 too, which NumPy knows by their name only.
+    if dtype != "uint8" and "float" not in dtype:
+        raise InputTypeError(
+            f"images must be floating point in [0,1], or uint8 in [0,255]. Received: dtype {dtype}"
+        )
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:

@@ -161,6 +161,12 @@ class ModuleInfo:
         return self.family == "mobilenet_v2" or self.version < 3
 
     @property
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        """Of one image: height, width, channels; None where any size will do."""
+        size = self.image_size if self.fixed_size else None
+        return (size, size, 3)
+
+    @property
     def batch_norm_momentum(self) -> float:
         """Default momentum of the moving averages: 0.99 from version 3 on, before that slim's."""
         return 0.99 if self.version >= 3 else _SLIM_MOMENTUM[self.family]

@@ -172,7 +172,7 @@ class InferenceModule(BaseModule):
 
         A momentum changes nothing in inference.
         """
-        images = as_images(images, self._size, fixed_size=self.info.fixed_size)
+        images = as_images(images, self.info.image_shape)
         net = self.current_weights().network
         layers = {n: net.endpoints[n.partition("/")[2]] for n in names if n != "default"}
         first_name = {layer.scope: name for name, layer in reversed(layers.items())}

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mobilenet_hub.catalog import ModuleInfo
-from mobilenet_hub.errors import InputError, UnsupportedError
+from mobilenet_hub.errors import InputError, MissingExtraError, UnsupportedError
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.signatures import BaseModule, Signatures, checked_tags
-from mobilenet_hub.tensorflow_hub.attached import attached_message
+from mobilenet_hub.signatures.attached import attached_message
 from mobilenet_hub.weights.resolve import Spec, module_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Module(BaseModule):
         return super().__call__(inputs, _sentinel, signature, as_dict, outputs=outputs)
 
     def get_attached_message(self, key: str, message_type: Any, required: bool = False) -> Any:
-        """The message that is attached to the module: see `tensorflow_hub.attached`."""
+        """The message that is attached to the module: see `signatures.attached`."""
         return attached_message(self.info, key, message_type, required)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -201,7 +201,9 @@ def image_embedding_column(
     """
     try:
         from mobilenet_hub.tensorflow import image_embedding_column as column
-    except AttributeError as error:
+    except (AttributeError, ImportError) as error:
+        if isinstance(error, MissingExtraError):
+            raise
         raise UnsupportedError(
             "image_embedding_column needs a TensorFlow that has feature columns: use "
             f"hub.KerasLayer. Received: {error}"

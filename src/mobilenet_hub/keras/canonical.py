@@ -69,6 +69,26 @@ def share_variables(layer: keras.layers.Layer, variables: Mapping[str, Any]) -> 
     layer.is_unset = False
 
 
+def wrapped_variables(module: Any) -> list[keras.Variable]:
+    """The variables of a callable as Keras's own, on TensorFlow: shared, not copied.
+
+    Keras finds those of its own layers and models itself.
+    """
+    if isinstance(module, keras.layers.Layer) or keras.backend.backend() != "tensorflow":
+        return []
+    trainable = list(getattr(module, "trainable_variables", ()))
+    among = {id(variable) for variable in trainable}
+    others = [v for v in getattr(module, "variables", ()) if id(v) not in among]
+    wrapped = []
+    for variables, is_trainable in ((trainable, True), (others, False)):
+        for variable in variables:
+            name = variable.name.partition(":")[0].replace("/", "_")
+            mine = keras.Variable(variable, trainable=is_trainable, name=name)
+            mine._value = variable
+            wrapped.append(mine)
+    return wrapped
+
+
 def assign_weights(layer: keras.layers.Layer, weights: Weights) -> None:
     """Give the MobileNet in a layer or model these weights.
 

@@ -7,16 +7,11 @@ from typing import Any
 
 import keras
 
-from mobilenet_hub.arrays import PLAINLY_NOT_UNIT_RANGE
+from mobilenet_hub.arrays import NOT_UNIT_RANGE, PLAINLY_NOT_UNIT_RANGE, check_images
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError, InputTypeError
 from mobilenet_hub.keras.naming import HubLayer
 from mobilenet_hub.networks import INPUT_RANGE
-
-_NOT_UNIT_RANGE = (
-    "float images must be in [0,1]; divide by 255, or pass uint8 (a Keras model casts it to the "
-    'dtype of its input: begin the model with keras.Input((height, width, 3), dtype="uint8")).'
-)
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
@@ -81,7 +76,7 @@ def check_range(images: Any) -> None:
         if not tf.executing_eagerly():
             highest = tf.reduce_max(images)
             limit = tf.constant(PLAINLY_NOT_UNIT_RANGE, images.dtype)
-            tf.debugging.assert_less_equal(highest, limit, message=_NOT_UNIT_RANGE)
+            tf.debugging.assert_less_equal(highest, limit, message=NOT_UNIT_RANGE)
             return
     elif backend == "torch":
         import torch
@@ -97,16 +92,18 @@ def check_range(images: Any) -> None:
         return
     highest = float(keras.ops.convert_to_numpy(keras.ops.max(images)))
     if highest > PLAINLY_NOT_UNIT_RANGE:
-        raise InputError(f"{_NOT_UNIT_RANGE} Received: values up to {highest:g}")
+        raise InputError(f"{NOT_UNIT_RANGE} Received: values up to {highest:g}")
 
 
-def check_images(images: Any, info: ModuleInfo, shape: Sequence[int | None] | None = None) -> None:
-    """Check what is known of images before anything is computed: rank, channels, size, dtype.
+def check_tensor(
+    images: Any, info: ModuleInfo, image_shape: Sequence[int | None] | None = None
+) -> None:
+    """Check what is known of images before anything is computed: see `arrays.check_images`.
 
     Args:
         images: an array, or a tensor of Keras's backend, or a symbol of one.
         info: the module.
-        shape: of one image, chosen by the caller in place of the module's; None fits any size.
+        image_shape: of one image, chosen by the caller in place of the module's.
 
     Raises:
         InputError: wrong rank, channels or size.
@@ -117,22 +114,6 @@ def check_images(images: Any, info: ModuleInfo, shape: Sequence[int | None] | No
             "images must be an array or a tensor of Keras's backend "
             f"({keras.backend.backend()}). Received: {type(images).__qualname__}"
         )
-    if getattr(images.shape, "rank", 0) is None:  # TensorFlow knows nothing of this tensor
-        return
-    received = list(images.shape)
-    fixed = info.image_size if info.fixed_size else None
-    height, width = (fixed, fixed) if shape is None else shape[:2]
-    if len(received) != 4 or received[3] not in (3, None):
-        wanted = f"[batch, {height or 'height'}, {width or 'width'}, 3]"
-        raise InputError(f"images must have shape {wanted}. Received: shape {received}")
-    for have, want in zip(received[1:3], (height, width), strict=True):
-        if None not in (have, want) and have != want:
-            raise InputError(
-                f"the input size of {info.handle} is fixed to {height}x{width} (height x width); "
-                f"resize the images, or give the layer an input_shape. Received: shape {received}"
-            )
-    dtype = keras.backend.standardize_dtype(images.dtype)
-    if dtype != "uint8" and "float" not in dtype:
-        raise InputTypeError(
-            f"images must be floating point in [0,1], or uint8 in [0,255]. Received: dtype {dtype}"
-        )
+    if getattr(images.shape, "rank", 0) is not None:  # else TensorFlow knows nothing of its shape
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        check_images(tuple(images.shape), dtype, image_shape or info.image_shape)

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Any
 
 import keras
 
-from mobilenet_hub.catalog import ModuleInfo, find
-from mobilenet_hub.errors import KerasLayerError, UnknownHandleError
-from mobilenet_hub.keras.arguments import check_output_shape, checked_arguments
-from mobilenet_hub.keras.canonical import share_variables, variables_by_name
-from mobilenet_hub.keras.inputs import check_images
+from mobilenet_hub.errors import KerasLayerError
+from mobilenet_hub.keras.canonical import share_variables, variables_by_name, wrapped_variables
+from mobilenet_hub.keras.inputs import check_tensor
 from mobilenet_hub.keras.model import as_input_shape
 from mobilenet_hub.keras.naming import HubLayer
 from mobilenet_hub.keras.network import InTraining, NetworkLayer
 from mobilenet_hub.keras.reusable import Reusable
-from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, WEIGHT_DECAY, network
-from mobilenet_hub.signatures import Signatures, checked_tags, split_inputs
-from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.networks import WEIGHT_DECAY
+from mobilenet_hub.signatures import (
+    BaseLoaded,
+    LayerCall,
+    Shape,
+    check_handle,
+    check_output_shape,
+    network_config,
+    resolve_config,
+)
 from mobilenet_hub.weights.classifier import CARRIED
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
-from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
-from mobilenet_hub.weights.storage.store import is_here, load_weights
+from mobilenet_hub.weights.resolve import Spec, Trained, WeightsLike, resolve
 
 _IN_TF_KERAS = (
     "this hub.KerasLayer is for Keras 3, and the model is of tf_keras (Keras 2): use "
@@ -65,7 +70,8 @@ class KerasLayer(InTraining, HubLayer):
     Args:
         handle: of a module, or the path of a file, folder or archive with weights; or what
             `hub.load` returned, to share its variables (and, of a `keras.Reusable`, whether they
-            are trainable).
+            are trainable); or any callable, which may have `variables`, `trainable_variables` and
+            `regularization_losses`, as TensorFlow's reusable SavedModels have.
         trainable: see above; may be set later.
         arguments: of each call: `batch_norm_momentum` (from version 3 on), `return_endpoints`.
         _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
@@ -95,7 +101,7 @@ class KerasLayer(InTraining, HubLayer):
 
     def __init__(
         self,
-        handle: Spec | Reusable,
+        handle: Spec | Callable[..., Any],
         trainable: bool = False,
         arguments: Mapping[str, Any] | None = None,
         _sentinel: None = None,
@@ -118,87 +124,44 @@ class KerasLayer(InTraining, HubLayer):
             warnings.filterwarnings("ignore", message="Do not pass an `input_shape`")
             more = {} if shape is None else {"input_shape": shape}
             super().__init__(trainable=trainable, autocast=False, **more, **kwargs)
-        wanted_tags = checked_tags(tags, "serve")
-        self._given = handle if isinstance(handle, Reusable) else None
-        variables = getattr(handle, "tensorflow_variables", None)
-        if weight_decay is not None and (self._given is not None or variables is not None):
+        check_handle(handle, tags, load_options)
+        if callable(handle) and weight_decay is not None:
             raise KerasLayerError(
                 "weight_decay is that of the loaded object, which has its variables already. "
                 f"Received: weight_decay={weight_decay!r}"
             )
-        if self._given is not None:
-            self.network_layer = self._given.network_layer
-        elif isinstance(variables, Mapping):
-            loaded: Any = handle
-            self._given = loaded
-            self.network_layer = NetworkLayer(loaded.info, None, network=loaded.network)
-            share_variables(self.network_layer, variables)
-        else:
-            found = resolve(handle, weights)
-            self.network_layer = NetworkLayer(
-                found.info,
-                found.weights,
-                weight_decay=WEIGHT_DECAY if weight_decay is None else weight_decay,
-                dtype=kwargs.get("dtype"),
-            )
-        self.info = self.network_layer.info
-        self._handle = handle if _names(handle, self.info) else self.info.handle
-        self._order: Mapping[str, int] = {}
-        self._signatures = Signatures(self.info, self.network_layer.network)
+        self._handle = fspath(handle) if isinstance(handle, PathLike) else handle
         self._image_shape = shape
-        self._given_tags = None if tags is None else sorted(wanted_tags)
+        self._given_tags = None if tags is None else sorted(tags)
         self._random = isinstance(weights, str) and weights == "random"
-        self._arguments = checked_arguments(arguments, self.info)
-        self._set_outputs(signature, signature_outputs_as_dict, output_key)
         self._output_shape = output_shape
-        self.network_layer.trainable = trainable  # Keras tells it of later changes only
-        self.built = not self.network_layer.is_unset
-
-    def _set_outputs(
-        self, signature: str | None, as_dict: bool | None, output_key: str | None
-    ) -> None:
-        """The rules of `tensorflow_hub.KerasLayer` about signatures, in its words."""
-        if self.info.module_format == "hub":
-            signature = signature or "default"
-            output_key = output_key or (None if as_dict else "default")
-        self._signatures.task(signature)  # or: unknown signature
-        if signature and (output_key is not None) == bool(as_dict):
-            raise KerasLayerError(
-                "When using a signature, either output_key or signature_outputs_as_dict=True "
-                f"should be set. Received: signature={signature!r}, output_key={output_key!r}, "
-                f"signature_outputs_as_dict={as_dict!r}"
-            )
-        if as_dict and not signature:
-            raise KerasLayerError(
-                "signature_outputs_as_dict is only valid if specifying a signature (or using a "
-                f"legacy TF1 Hub format). Received: signature=None for {self.info.handle}"
-            )
-        returns_dict = bool(signature) or self._arguments.get("return_endpoints", False)
-        if output_key is not None and not returns_dict:
-            raise KerasLayerError(
-                "Specifying `output_key` is forbidden if output type is not a dict: give a "
-                "signature, or arguments=dict(return_endpoints=True). "
-                f"Received: output_key={output_key!r}"
-            )
-        if output_key not in (None, "default") and output_key not in (
-            available := list(self._signatures.outputs(signature))
-        ):
-            raise KerasLayerError(
-                f"KerasLayer output does not contain the output key {output_key} "
-                f"(available: {available}). Received: {output_key!r}"
-            )
-        self._signature, self._as_dict, self._output_key = signature, as_dict, output_key
-        self._computes_dict = returns_dict and output_key != "default"
+        self._order: Mapping[str, int] = {}
+        self._resolved = self._module = handle
+        network_layer = _network_layer(handle, weights, weight_decay, kwargs.get("dtype"))
+        if network_layer is None:
+            for variable in wrapped_variables(handle):
+                self._track_variable(variable)
+            self.built = True
+        else:
+            self._module = Reusable(network_layer, shape)
+            self._resolved = handle if isinstance(handle, BaseLoaded) else self._module
+            self.network_layer, self.info = network_layer, network_layer.info
+            network_layer.trainable = trainable  # Keras tells it of later changes only
+            self.built = not network_layer.is_unset
+        self._calls = LayerCall.of(
+            self._module, signature, signature_outputs_as_dict, output_key, arguments
+        )
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the layer; what does not fit is said before Keras adds to it."""
         if type(inputs).__module__.startswith("tf_keras."):
             raise KerasLayerError(f"{_IN_TF_KERAS} Received: {inputs!r}")
-        images, _ = self._signatures.unpack(inputs, self._signature)
-        check_images(images, self.info, self._image_shape)
+        if isinstance(self._module, Reusable):
+            images, _ = self._module.unpack(inputs, self._calls.signature)
+            check_tensor(images, self.info, self._image_shape)
         outputs = super().__call__(inputs, *args, **kwargs)
         if self._output_shape is not None:
-            check_output_shape(self._output_shape, outputs, self.info)
+            check_output_shape(self._output_shape, outputs, self.name)
         return outputs
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -212,22 +175,19 @@ class KerasLayer(InTraining, HubLayer):
         Returns:
             Features, logits, or a dict of them as `default` and of endpoints.
         """
-        images, momentum = split_inputs(inputs)  # `__call__` has checked them
-        outputs = self.network_layer(
-            images,
-            training=bool(training and self.trainable),
-            momentum=self._arguments.get("batch_norm_momentum") if momentum is None else momentum,
-            task=self._signatures.task(self._signature),
-            as_dict=self._computes_dict,
-        )
-        if self._computes_dict and self._output_key is not None:
-            return outputs[self._output_key]
-        return outputs
+        if not isinstance(self._module, Reusable) and self.trainable:
+            for loss in getattr(self._module, "regularization_losses", ()):
+                self.add_loss(loss())
+        how = {"training": bool(training and self.trainable)} if self._calls.takes_training else {}
+        return self._calls(inputs, **how)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Of images of a shape, with the batch: what layers around this one ask for."""
+        if isinstance(self._output_shape, int | list | tuple):
+            size = self._output_shape
+            return Shape((input_shape[0], *([size] if isinstance(size, int) else size)))
         outputs = self.compute_output_spec(keras.KerasTensor(input_shape, "float32"))
-        return keras.tree.map_structure(lambda output: output.shape, outputs)
+        return keras.tree.map_structure(lambda output: Shape(output.shape), outputs)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Shapes and dtypes of the outputs, as `call` has them."""
@@ -236,36 +196,43 @@ class KerasLayer(InTraining, HubLayer):
     @property
     def computes(self) -> str | None:
         """`feature_vector` or `classification`; None where its output is an endpoint, or a dict."""
-        if self._computes_dict and self._output_key != "default":
+        calls = self._calls
+        is_dict = calls.signature or calls.arguments.get("return_endpoints")
+        if is_dict and calls.output_key not in ("default", "logits", "feature_vector"):
             return None
-        return self._signatures.task(self._signature)
+        return self._module.task(calls.signature) if isinstance(self._module, Reusable) else None
 
     @property
-    def resolved_object(self) -> Reusable:
-        """What `hub.load` would give, with this layer's variables."""
-        return self._given or Reusable(self.network_layer)
+    def resolved_object(self) -> Any:
+        """What is called: of a handle, what `hub.load` would give, with this layer's variables."""
+        return self._resolved
 
     def get_config(self) -> dict[str, Any]:
-        """What rebuilds the layer; its weights are not in it."""
-        net, metadata = self.network_layer.network, self.network_layer.metadata
+        """What rebuilds the layer; its weights are not in it.
+
+        Raises:
+            NotImplementedError: it was made of a callable, which no file can hold.
+            KerasLayerError: of arguments that no file can hold.
+        """
+        if not isinstance(self._module, Reusable):
+            raise NotImplementedError(
+                "Can only generate a valid config for `hub.KerasLayer(handle, ...)` that uses a "
+                f"string `handle`. Received: type(handle) {type(self._handle)}"
+            )
+        handle = self._handle if isinstance(self._handle, str) else self.info.handle
+        metadata = self.network_layer.metadata
         own = {
-            "handle": self._handle,
-            "num_classes": net.num_classes,
-            "arguments": _plain(self._arguments),
+            "handle": handle,
+            **network_config(handle, self.info, self.network_layer.network),
             "tags": _plain(self._given_tags),
-            "signature": self._signature,
-            "signature_outputs_as_dict": self._as_dict,
-            "output_key": self._output_key,
             "output_shape": _plain(self._output_shape),
             "input_shape": self._image_shape,
             "weights": "random" if self._random else None,
             "weight_decay": self.network_layer.weight_decay,
-            "hidden_units": net.hidden and net.hidden.out_channels,
-            "input_range": net.input_range,
             "classifier": {key: text for key, text in metadata.items() if key in CARRIED},
             "frozen": self.network_layer.frozen() if self.trainable else [],
         }
-        return super().get_config() | own
+        return super().get_config() | own | self._calls.get_config()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KerasLayer:
@@ -274,20 +241,10 @@ class KerasLayer(InTraining, HubLayer):
         Where they are not, the weights are unset: a file that is being loaded brings them.
         """
         options = {key: value for key, value in config.items() if key != "requires"}
-        handle = options.pop("handle")
-        info = find(handle)
-        net = network(
-            info.family,
-            info.depth_multiplier,
-            options.pop("num_classes", NUM_CLASSES),
-            hidden_units=options.pop("hidden_units", None),
-            input_range=tuple(options.pop("input_range", INPUT_RANGE)),
-        )
-        weights: Weights | None = None
+        handle, tags = options["handle"], options.pop("tags", None)
+        info, net, weights = resolve_config(options)
         if options.get("weights") == "random":
             weights = random_weights(net, logits=info.task == "classification")
-        elif net == info.network and is_here(info):
-            weights = load_weights(info)
         shape = options.pop("batch_input_shape", None) or options.get("input_shape")
         options["input_shape"] = shape and shape[-3:]  # Keras 2's has the batch, under either name
         options["dtype"] = keras.dtype_policies.get(options.get("dtype"))
@@ -306,7 +263,7 @@ class KerasLayer(InTraining, HubLayer):
         network_layer.is_unset = weights is None and not order
         layer = cls(Reusable(network_layer), **options)
         network_layer.freeze(frozen)
-        layer._handle = handle
+        layer._handle, layer._given_tags = handle, tags
         layer._order = {name: index for index, name in enumerate(order)}
         return layer
 
@@ -358,9 +315,19 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _names(handle: Any, info: ModuleInfo) -> bool:
-    """Whether this is a handle of the module, and no path or object."""
-    try:
-        return isinstance(handle, str) and find(handle) == info
-    except UnknownHandleError:
-        return False
+def _network_layer(
+    handle: Any, weights: WeightsLike, weight_decay: float | None, dtype: Any
+) -> NetworkLayer | None:
+    """The Keras layer of a module, with the variables that there are; None of other callables."""
+    if isinstance(handle, Reusable):
+        return handle.network_layer
+    variables = getattr(handle, "tensorflow_variables", None)
+    if isinstance(variables, Mapping):  # of `hub.load` on TensorFlow
+        shared = NetworkLayer(handle.info, None, network=handle.network)
+        share_variables(shared, variables)
+        return shared
+    if callable(handle) and not isinstance(handle, Trained):
+        return None
+    found = resolve(handle, weights)
+    decay = WEIGHT_DECAY if weight_decay is None else weight_decay
+    return NetworkLayer(found.info, found.weights, weight_decay=decay, dtype=dtype)

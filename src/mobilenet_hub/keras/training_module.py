@@ -9,7 +9,7 @@ import keras
 
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.keras.canonical import variables_by_name
-from mobilenet_hub.keras.inputs import check_images
+from mobilenet_hub.keras.inputs import check_tensor
 from mobilenet_hub.keras.network import InTraining, NetworkLayer, regularization_losses
 from mobilenet_hub.signatures import BaseModule, Signatures, checked_tags
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
@@ -75,7 +75,7 @@ class TrainingModule(InTraining, BaseModule):
     def _compute(
         self, images: Any, task: Task, names: tuple[str, ...], momentum: Any
     ) -> dict[str, Any]:
-        check_images(images, self.info)
+        check_tensor(images, self.info)
         outputs = self.network_layer(
             images,
             training="train" in self.tags,

@@ -17,17 +17,28 @@ from mobilenet_hub.errors import MissingExtraError
 if TYPE_CHECKING:
     from mobilenet_hub.tensorflow.feature_column import image_embedding_column
     from mobilenet_hub.tensorflow.graph_module import GraphModule
+    from mobilenet_hub.tensorflow.hub_format import checkpoint_weights, write_hub_module
     from mobilenet_hub.tensorflow.layer import KerasLayer
     from mobilenet_hub.tensorflow.loaded import LoadedModule, load
 
-__all__ = ["GraphModule", "KerasLayer", "LoadedModule", "image_embedding_column", "load"]
+__all__ = [
+    "GraphModule",
+    "KerasLayer",
+    "LoadedModule",
+    "checkpoint_weights",
+    "image_embedding_column",
+    "load",
+    "write_hub_module",
+]
 
 _FILES = {
     "GraphModule": "graph_module",
     "KerasLayer": "layer",  # the only one that needs tf_keras
     "LoadedModule": "loaded",
+    "checkpoint_weights": "hub_format",
     "image_embedding_column": "feature_column",
     "load": "loaded",
+    "write_hub_module": "hub_format",
 }
 
 

@@ -1,7 +1,7 @@
 """`hub.image_embedding_column`: the features of images as a feature column.
 
-TensorFlow keeps feature columns for `tf_keras.layers.DenseFeatures`; Estimators, for which they
-were made, are gone.
+TensorFlow keeps feature columns for `tf.compat.v1.feature_column.input_layer`, in graphs, and for
+`tf_keras.layers.DenseFeatures`; Estimators, for which they were made, are gone.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.feature_column.feature_column import _DenseColumn
 
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.signatures import Signatures
+from mobilenet_hub.tensorflow.graph_module import GraphModule
 from mobilenet_hub.tensorflow.loaded import LoadedModule, load
 from mobilenet_hub.weights.resolve import Spec, module_of
 
 
 class _ImageEmbeddingColumn(
     tf.__internal__.feature_column.DenseColumn,
+    _DenseColumn,
     NamedTuple("ImageEmbeddingColumn", [("key", str), ("module_spec", Any), ("image_size", Any)]),
 ):
-    """A dense column: see `image_embedding_column`."""
+    """A dense column: see `image_embedding_column`.
+
+    What begins with an underscore is what `input_layer` asks for, the rest `DenseFeatures`.
+    """
 
     @property
     def _is_v2_column(self) -> bool:
@@ -41,15 +47,24 @@ class _ImageEmbeddingColumn(
         """How `tf.io.parse_example` reads decoded images of this size."""
         return {self.key: tf.io.FixedLenFeature((*self._size, 3), tf.float32)}
 
+    _parse_example_spec = parse_example_spec
+
     @property
     def variable_shape(self) -> Any:
         """The features of one image."""
         info = self._info
         return tf.TensorShape(Signatures(info, info.network).outputs(None)["default"].shape[1:])
 
+    _variable_shape = variable_shape
+
     def transform_feature(self, transformation_cache: Any, state_manager: Any) -> Any:
         """The images, of their size."""
-        images = transformation_cache.get(self.key, state_manager)
+        return self._of_size(transformation_cache.get(self.key, state_manager))
+
+    def _transform_feature(self, inputs: Any) -> Any:
+        return self._of_size(inputs.get(self.key))
+
+    def _of_size(self, images: Any) -> Any:
         return tf.ensure_shape(images, (None, *self._size, 3))
 
     def create_state(self, state_manager: Any) -> None:
@@ -60,6 +75,11 @@ class _ImageEmbeddingColumn(
         """The features: float32 [batch, num_features]."""
         module: LoadedModule = state_manager.get_resource(self, "module")
         return module(transformation_cache.get(self, state_manager))
+
+    def _get_dense_tensor(
+        self, inputs: Any, weight_collections: Any = None, trainable: bool | None = None
+    ) -> Any:
+        return GraphModule(self.module_spec)(inputs.get(self))
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds it."""

@@ -155,12 +155,16 @@ class GraphModule(BaseModule):
             The sha256 of the file; None of a folder.
 
         Raises:
-            RuntimeError: the session is of another graph, or there is none.
+            RuntimeError: the session or the default graph is another one, or there is none.
             WeightsError: values that are not finite: the training went wrong.
             OSError: it cannot be written.
         """
         if session is None:
             return self.current_weights().save(path)
+        if tf.compat.v1.get_default_graph() is not self._graph:
+            raise RuntimeError(
+                "default graph differs from the graph where the module was instantiated."
+            )
         if session.graph is not self._graph:
             raise RuntimeError(
                 "session graph differs from the graph where the module was instantiated."

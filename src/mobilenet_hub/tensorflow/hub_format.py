@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from typing import Any
 import tensorflow as tf
 
 from mobilenet_hub.catalog import ModuleInfo
+from mobilenet_hub.errors import TensorMismatchError
 from mobilenet_hub.signatures import Signatures
+from mobilenet_hub.signatures.attached import attachments
 from mobilenet_hub.tensorflow.network import MobileNet, add_regularization_losses
-from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.canonical import Weights, from_tensors
+from mobilenet_hub.weights.readers.tensorflow.saved_model import ATTACHMENTS
 
 _MODULE_DEF = ("tfhub_module.pb", b"\x08\x03")  # format: FORMAT_V3
 
@@ -61,6 +65,28 @@ def write_hub_module(path: str | PathLike[str], info: ModuleInfo, weights: Weigh
         shutil.move(written, target)
 
 
+def checkpoint_weights(
+    path: str | PathLike[str], info: ModuleInfo, name_of: Callable[[str], str]
+) -> Weights:
+    """The weights of a module in a checkpoint of any names.
+
+    Args:
+        path: of the checkpoint, without its suffixes.
+        info: the module.
+        name_of: from the name of a variable in the module to its name in the checkpoint.
+
+    Raises:
+        TensorMismatchError: names that are not there, or tensors of another shape.
+        tf.errors.OpError: there is no such checkpoint.
+    """
+    reader = tf.train.load_checkpoint(str(path))
+    names = info.network.variables(logits=info.task == "classification")
+    if missing := [name_of(name) for name in names if not reader.has_tensor(name_of(name))]:
+        raise TensorMismatchError(f"the checkpoint {path}", missing=missing)
+    values = {name: reader.get_tensor(name_of(name)) for name in names}
+    return from_tensors(values, where=f"the checkpoint {path}", expected=info.network)
+
+
 def _build(info: ModuleInfo, weights: Weights, *, training: bool) -> dict[str, Any]:
     """One graph of a module; returns its signatures."""
     v1 = tf.compat.v1
@@ -73,6 +99,8 @@ def _build(info: ModuleInfo, weights: Weights, *, training: bool) -> dict[str, A
     applied = network.apply(
         images, logits="classification" in known.tasks, training=training, momentum=momentum
     )
+    for message in attachments(info):
+        v1.add_to_collection(ATTACHMENTS, message)
     for update in applied.updates:
         v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
     given = {"images": images, "batch_norm_momentum": momentum}

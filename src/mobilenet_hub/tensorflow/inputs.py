@@ -8,41 +8,35 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mobilenet_hub.arrays import NOT_UNIT_RANGE, PLAINLY_NOT_UNIT_RANGE
+from mobilenet_hub.arrays import NOT_UNIT_RANGE, PLAINLY_NOT_UNIT_RANGE, check_images
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import InputError, InputTypeError
 
 
-def unit_images(images: Any, info: ModuleInfo, shape: Sequence[int | None] | None = None) -> Any:
+def unit_images(
+    images: Any, info: ModuleInfo, image_shape: Sequence[int | None] | None = None
+) -> Any:
     """Images as float32 in [0,1].
 
-    What is known before the images are is checked at once; their size and values, where only they
-    can tell, when they are computed with (`tf.errors.InvalidArgumentError`).
+    What is known before the images are is checked at once (`arrays.check_images`); their size and
+    values, where only they can tell, when they are computed with
+    (`tf.errors.InvalidArgumentError`).
 
     Args:
         images: a tensor, or anything that converts to one: [batch, height, width, 3], floating
             point in [0,1] or uint8 in [0,255].
         info: the module.
-        shape: of one image, chosen by the caller in place of the module's; None fits any size.
+        image_shape: of one image, chosen by the caller in place of the module's.
 
     Raises:
         InputError: wrong rank, channels or size.
         InputTypeError: not images, or of another dtype.
     """
     tensor = _to_tensor(images)
-    if tensor.dtype != tf.uint8 and not tensor.dtype.is_floating:
-        raise InputTypeError(
-            "images must be floating point in [0,1], or uint8 in [0,255]. "
-            f"Received: dtype {tensor.dtype.name}"
-        )
-    fixed = info.image_size if info.fixed_size else None
-    height, width = (fixed, fixed) if shape is None else shape[:2]
-    expected = tf.TensorShape((None, height, width, 3))
-    if not tensor.shape.is_compatible_with(expected):
-        raise InputError(
-            f"images of {info.handle} must have shape [batch, {height or 'height'}, "
-            f"{width or 'width'}, 3]; resize them. Received: shape {tensor.shape}"
-        )
+    shape = image_shape or info.image_shape
+    expected = tf.TensorShape((None, *shape))
+    known = tensor.shape if tensor.shape.rank is not None else expected
+    check_images(known.as_list(), tensor.dtype.name, shape)
     with tf.name_scope("hub_images"):
         if not tensor.shape.is_subtype_of(expected):
             tensor = tf.ensure_shape(tensor, expected)
@@ -59,7 +53,8 @@ def _checked(images: Any) -> Any:
         if not fine:
             raise InputError(f"{NOT_UNIT_RANGE} Received: values up to {tf.reduce_max(images):g}")
         return images
-    check = tf.debugging.Assert(fine, [NOT_UNIT_RANGE, tf.reduce_max(images)])
+    # The operation itself: `tf.debugging.Assert` puts branches around it, which converters dislike.
+    check = tf.raw_ops.Assert(condition=fine, data=[NOT_UNIT_RANGE, tf.reduce_max(images)])
     with tf.control_dependencies([check]):
         return tf.identity(images)
 

@@ -5,8 +5,6 @@ With `TF_USE_LEGACY_KERAS=1`, `tf.keras` is `tf_keras`, and `hub.KerasLayer` is 
 
 from __future__ import annotations
 
-import inspect
-import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from os import PathLike, fspath
@@ -15,15 +13,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from mobilenet_hub.catalog import ModuleInfo, find
+from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import KerasLayerError
-from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, network
-from mobilenet_hub.signatures import checked_tags
+from mobilenet_hub.signatures import LayerCall, check_handle, network_config, resolve_config
 from mobilenet_hub.tensorflow.loaded import LoadedModule
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
-from mobilenet_hub.weights.storage.store import is_here, load_weights
 
 _IN_KERAS_3 = (
     "this hub.KerasLayer is for tf_keras (Keras 2), and the model is of Keras 3: use "
@@ -87,17 +83,16 @@ class KerasLayer(tf_keras.layers.Layer):
     ) -> None:
         if _sentinel is not None:
             raise TypeError(f"pass tags and what follows by keyword. Received: {_sentinel!r}")
-        checked_tags(tags, "serve")
+        check_handle(handle, tags, load_options)
         order = kwargs.pop("_order", ())
         super().__init__(trainable=trainable, **kwargs)
         module = handle if callable(handle) else _loaded(handle, weights, _image_shape(kwargs))
         # Past Keras's tracking: the variables are weights of this layer, under their own names.
         self.__dict__["_module"] = module
         self._handle = fspath(handle) if isinstance(handle, PathLike) else handle
-        self.__dict__["_arguments"] = dict(arguments or {})
-        self._set_outputs(signature, signature_outputs_as_dict, output_key)
-        self.__dict__["_callable"] = self._find_callable()
-        self._takes_training = _takes_training(self._callable)
+        self._calls = LayerCall.of(
+            module, signature, signature_outputs_as_dict, output_key, arguments
+        )
         self.__dict__["_output_shape"] = output_shape
         self._adopt_variables(order)
         for loss in getattr(module, "regularization_losses", ()):
@@ -126,24 +121,18 @@ class KerasLayer(tf_keras.layers.Layer):
         Returns:
             Features, logits, or a dict of them as `default` and of endpoints.
         """
-        given: dict[str, Any] = dict(self._arguments)
-        args = [inputs]
-        if self._signature and isinstance(inputs, Mapping):
-            args, given = [], given | dict(inputs)
-        if self._takes_training:
+        if not self._calls.takes_training:
+            result = self._calls(inputs)
+        else:
             if not self.trainable:
                 training = False
             elif training is None:
                 training = tf_keras.backend.learning_phase()
             result = tf.__internal__.smart_cond.smart_cond(
                 training,
-                lambda: self._callable(*args, training=True, **given),
-                lambda: self._callable(*args, training=False, **given),
+                lambda: self._calls(inputs, training=True),
+                lambda: self._calls(inputs, training=False),
             )
-        else:
-            result = self._callable(*args, **given)
-        if self._output_key is not None:
-            result = self._entry(result, self._output_key)
         if self._output_shape is not None:
             batch = tf.nest.flatten(inputs)[0].shape[:1]
             result = _map_shapes(
@@ -209,23 +198,10 @@ class KerasLayer(tf_keras.layers.Layer):
                 "Can only generate a valid config for `hub.KerasLayer(handle, ...)` that uses a "
                 f"string `handle`. Received: type(handle) {type(self._handle)}"
             )
-        own = {
-            "handle": self._handle,
-            "arguments": self._arguments,
-            "signature": self._signature,
-            "signature_outputs_as_dict": self._as_dict,
-            "output_key": self._output_key,
-            "output_shape": self._output_shape,
-        }
-        own |= self._own_network()
-        for key, value in self._arguments.items():
-            try:
-                json.dumps(value)
-            except TypeError as error:
-                raise KerasLayerError(
-                    "`hub.KerasLayer(..., arguments)` contains non json-serializable values in "
-                    f"key: {key}"
-                ) from error
+        own = {"handle": self._handle, "output_shape": self._output_shape}
+        if isinstance(self._module, LoadedModule):
+            own |= network_config(self._handle, self.info, self._module.network)
+        own |= self._calls.get_config()
         return super().get_config() | {key: value for key, value in own.items() if value}
 
     @classmethod
@@ -236,33 +212,14 @@ class KerasLayer(tf_keras.layers.Layer):
         file that is being loaded brings them.
         """
         options = dict(config)
-        handle = options.pop("handle")
-        info = find(handle)
-        net = network(
-            info.family,
-            info.depth_multiplier,
-            options.pop("num_classes", NUM_CLASSES),
-            hidden_units=options.pop("hidden_units", None),
-            input_range=tuple(options.pop("input_range", INPUT_RANGE)),
-        )
-        weights = load_weights(info) if net == info.network and is_here(info) else None
+        handle = options["handle"]
+        info, net, weights = resolve_config(options)
         names = net.variables(logits=info.task == "classification")
         order = order_in_file(options.get("name", ""), names)
-        layer = cls(
-            LoadedModule(info, net, weights, _image_shape(options)), _order=order, **options
-        )
+        module = LoadedModule(info, net, weights, _image_shape(options))
+        layer = cls(module, _order=order, **options)
         layer._handle = handle
         return layer
-
-    def _own_network(self) -> dict[str, Any]:
-        """What a classifier's network has otherwise than the published module's."""
-        net = getattr(self._module, "network", None)
-        if net is None or not hasattr(self._module, "info") or net == self._module.info.network:
-            return {}
-        hidden = net.hidden and net.hidden.out_channels
-        return {
-            "num_classes": net.num_classes, "hidden_units": hidden, "input_range": net.input_range
-        }  # fmt: skip
 
     def _if_trainable(self, loss: Callable[[], Any]) -> Callable[[], Any]:
         return lambda: loss() if self.trainable else 0.0
@@ -287,57 +244,6 @@ class KerasLayer(tf_keras.layers.Layer):
                     getter=lambda *_, variable=variable, **__: variable,
                 )
 
-    def _set_outputs(
-        self, signature: str | None, as_dict: bool | None, output_key: str | None
-    ) -> None:
-        """The rules of `tensorflow_hub.KerasLayer` about signatures, in its words."""
-        info = getattr(self._module, "info", None)
-        if isinstance(info, ModuleInfo) and info.module_format == "hub":
-            signature = signature or "default"
-            output_key = output_key or (None if as_dict else "default")
-        if signature and (output_key is not None) == bool(as_dict):
-            raise KerasLayerError(
-                "When using a signature, either output_key or signature_outputs_as_dict=True "
-                f"should be set. Received: signature={signature!r}, output_key={output_key!r}, "
-                f"signature_outputs_as_dict={as_dict!r}"
-            )
-        if as_dict and not signature:
-            raise KerasLayerError(
-                "signature_outputs_as_dict is only valid if specifying a signature (or using a "
-                f"legacy TF1 Hub format). Received: signature={signature!r}"
-            )
-        self._signature, self._as_dict, self._output_key = signature, as_dict, output_key
-
-    def _find_callable(self) -> Callable[..., Any]:
-        if not self._signature:
-            function: Callable[..., Any] = self._module
-            return function
-        if not hasattr(self._module, "signatures"):
-            raise KerasLayerError(
-                f"Loaded object has no signatures. Received: signature={self._signature!r}"
-            )
-        signatures = self._module.signatures
-        if self._signature not in signatures:
-            raise KerasLayerError(
-                f"Unknown signature {self._signature} in {self._handle} (available signatures: "
-                f"{sorted(signatures)}). Received: {self._signature!r}"
-            )
-        chosen: Callable[..., Any] = signatures[self._signature]
-        return chosen
-
-    def _entry(self, result: Any, key: str) -> Any:
-        if not isinstance(result, Mapping):
-            raise KerasLayerError(
-                "Specifying `output_key` is forbidden if output type is not a dict. "
-                f"Received: {type(result)}"
-            )
-        if key not in result:
-            raise KerasLayerError(
-                f"KerasLayer output does not contain the output key {key} "
-                f"(available: {sorted(result)}). Received: {key!r}"
-            )
-        return result[key]
-
 
 def _loaded(
     handle: Spec, weights: WeightsLike, image_shape: tuple[int | None, ...] | None
@@ -355,14 +261,6 @@ def _image_shape(kwargs: Mapping[str, Any]) -> tuple[int | None, ...] | None:
 def _canonical(variable: Any) -> str:
     name: str = variable.name
     return name.partition(":")[0]
-
-
-def _takes_training(function: Any) -> bool:
-    """Whether a callable has an argument `training`; what TensorFlow restored says so of itself."""
-    for call in (function, function.__call__):
-        if (spec := getattr(call, "function_spec", None)) is not None:
-            return "training" in (*spec.fullargspec.args, *spec.fullargspec.kwonlyargs)
-    return "training" in inspect.signature(function).parameters
 
 
 def _map_shapes(shapes: Any, function: Callable[..., Any], *more: Any) -> Any:

@@ -7,9 +7,9 @@ and saved by `tf.saved_model.save`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from functools import partial
-from os import PathLike
+from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.networks import Network
-from mobilenet_hub.signatures import Signatures, checked_momentum, checked_tags
+from mobilenet_hub.signatures import BaseLoaded, checked_momentum, checked_tags
 from mobilenet_hub.tensorflow.inputs import unit_images
 from mobilenet_hub.tensorflow.network import MobileNet, l2_loss, made_outside
 from mobilenet_hub.weights.canonical import Weights, from_tensors
@@ -26,7 +26,7 @@ from mobilenet_hub.weights.classifier import once_trained
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 
-class LoadedModule(tf.Module):
+class LoadedModule(BaseLoaded, tf.Module):
     """A module to call, train, track and save; `load` makes it.
 
     ```python
@@ -47,6 +47,7 @@ class LoadedModule(tf.Module):
 
     autograph_info__: Mapping[str, Any] = MappingProxyType({})  # AutoGraph: call it as it is
     _saved: dict[str, Any]
+    _concrete: Mapping[str, Any]
 
     def __init__(
         self,
@@ -69,34 +70,8 @@ class LoadedModule(tf.Module):
         )
         self._last = _only(weights, self._network.by_name.keys())
         self.__dict__["_saved"] = {}  # past tf.Module's tracking
+        self.__dict__["_concrete"] = _Concrete(self)
         self._traced = tf.function(self._compute, autograph=False, reduce_retracing=True)
-
-    def __call__(
-        self,
-        images: Any,
-        training: bool = False,
-        batch_norm_momentum: Any = None,
-        return_endpoints: bool = False,
-    ) -> Any:
-        """Compute what the module computes.
-
-        Args:
-            images: [batch, height, width, 3], float in [0,1] or uint8 in [0,255].
-            training: whether batch norm uses the batch's statistics and updates its moving
-                averages, and a classifier drops features.
-            batch_norm_momentum: of these averages: a number or a scalar tensor; that of the
-                module's version by default.
-            return_endpoints: whether to return a dict with all endpoints beside `default`.
-
-        Returns:
-            Tensors: [batch, num_features] or [batch, num_classes]; or the dict.
-
-        Raises:
-            InputError, InputTypeError: images that do not fit.
-        """
-        return self._call(
-            images, self.info.task, training, batch_norm_momentum, as_dict=return_endpoints
-        )
 
     @property
     def variables(self) -> list[Any]:
@@ -120,19 +95,11 @@ class LoadedModule(tf.Module):
 
     @property
     def signatures(self) -> Mapping[str, Callable[..., dict[str, Any]]]:
-        """Functions by name, each from `images=` to a dict of `default` and the endpoints."""
-        return MappingProxyType({name: self._signature(name) for name in self._known.names})
+        """The signatures as concrete functions of TensorFlow, each traced when first asked for.
 
-    def _signature(self, name: str) -> Callable[..., dict[str, Any]]:
-        def call(images: Any = None, training: bool = False, **inputs: Any) -> dict[str, Any]:
-            given = inputs if images is None else {"images": images, **inputs}
-            images, momentum = self._known.unpack(given, name)
-            task = self._known.task(name)
-            outputs: dict[str, Any] = self._call(images, task, training, momentum, as_dict=True)
-            return outputs
-
-        call.__name__ = name
-        return call
+        Each takes float32 tensors by name and gives a dict of tensors; converters take it too.
+        """
+        return self._concrete
 
     def current_weights(self) -> Weights:
         """The weights as they are now, in canonical form; the same object while they stay.
@@ -148,24 +115,9 @@ class LoadedModule(tf.Module):
             self._last = last
         return last
 
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self.current_weights().save(path)
-
     def __repr__(self) -> str:
         """The handle."""
         return f"<hub.load {self.info.handle} on tensorflow>"
-
-    @property
-    def _known(self) -> Signatures:
-        return Signatures(self.info, self.network)
 
     def _call(self, images: Any, task: Task, training: bool, momentum: Any, as_dict: bool) -> Any:
         images = unit_images(images, self.info, self._image_shape)
@@ -203,9 +155,16 @@ class LoadedModule(tf.Module):
             self._saved["regularization_losses"] = wrap(losses)
         return children | self._saved
 
+    def input_specs(self, signature: str) -> dict[str, Any]:
+        """The inputs of a signature as `tf.TensorSpec`s, by name."""
+        own = self._image_shape
+        return {
+            name: tf.TensorSpec((None, *own) if own and info.shape else info.shape, name=name)
+            for name, info in self.signature_inputs(signature).items()
+        }
+
     def _saved_call(self) -> Any:
-        shape = self._known.inputs(None)["images"].shape
-        images = tf.TensorSpec((None, *self._image_shape) if self._image_shape else shape)
+        images = self.input_specs("default")["images"]
         momentum = tf.TensorSpec((), tf.float32, "batch_norm_momentum")
 
         def call(
@@ -220,6 +179,34 @@ class LoadedModule(tf.Module):
         for arguments in ((False,), (True,), (True, momentum), (False, None, True)):
             function.get_concrete_function(images, *arguments)
         return function
+
+
+class _Concrete(Mapping[str, Any]):
+    """The signatures of a loaded module as concrete functions, by name."""
+
+    def __init__(self, module: LoadedModule) -> None:
+        self._module = module
+        self._traced: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._traced:
+            specs = self._module.input_specs(name)
+            function = self._module.signature(name)
+
+            def call(*args: Any, **inputs: Any) -> dict[str, Any]:
+                return function(**dict(zip(specs, args, strict=False)), **inputs)
+
+            parameters = [Parameter(key, Parameter.POSITIONAL_OR_KEYWORD) for key in specs]
+            call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+            traced = tf.function(call, autograph=False)
+            self._traced[name] = traced.get_concrete_function(**specs)
+        return self._traced[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._module.signature_names)
+
+    def __len__(self) -> int:
+        return len(self._module.signature_names)
 
 
 def _only(weights: Weights | None, names: Set[str]) -> Weights | None:

@@ -17,6 +17,21 @@ __version__ = "0.16.1"  # the version whose interface this is
 
 _NAME = "tensorflow_hub"
 
+# Files of tensorflow_hub that programs import by name; here each is this module, with every name.
+_FILES = (
+    "estimator",
+    "feature_column",
+    "feature_column_v2",
+    "image_util",
+    "keras_layer",
+    "module",
+    "module_spec",
+    "module_v2",
+    "native_module",
+    "saved_model_module",
+    "version",
+)
+
 
 def install() -> None:
     """Make `import tensorflow_hub` mean this library, in this process, from now on.
@@ -36,9 +51,13 @@ def install() -> None:
             "tensorflow_hub has been imported already: install before anything imports it. "
             f"Received: {sys.modules[_NAME]!r}"
         )
+    for file in _FILES:
+        sys.modules[f"{_NAME}.{file}"] = this
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FILES:
+        return sys.modules[__name__]
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(mobilenet_hub, name)

@@ -8,10 +8,10 @@ from os import PathLike
 from typing import Any
 
 from mobilenet_hub.catalog import ModuleInfo
-from mobilenet_hub.errors import UnsupportedError
+from mobilenet_hub.errors import InputError
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.signatures import Signatures, TensorInfo, checked_tags
-from mobilenet_hub.tensorflow_hub.attached import attached_message
+from mobilenet_hub.signatures.attached import attached_message
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.resolve import Spec, module_of, resolve
 
@@ -81,20 +81,48 @@ class ModuleSpec:
         tags: Collection[str] | None = None,
         required: bool = False,
     ) -> Any:
-        """The message that is attached under a key: see `attached.attached_message`."""
+        """The message that is attached under a key: see `signatures.attached`."""
         checked_tags(tags)
         return attached_message(self.info, key, message_type, required)
 
-    def export(self, path: str | PathLike[str], _sentinel: None = None, **_: Any) -> None:
-        """Modules are not made here.
+    def export(
+        self,
+        path: str | PathLike[str],
+        _sentinel: None = None,
+        checkpoint_path: str | PathLike[str] | None = None,
+        name_transform_fn: Callable[[str], str] | None = None,
+    ) -> None:
+        """Write the module with the weights of a checkpoint, in the TF1 "hub" format.
+
+        ```python
+        spec.export("my_module", checkpoint_path="model.ckpt-1000")
+        ```
+
+        Args:
+            path: of the folder to write, which must not be there yet, or be empty.
+            _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
+            checkpoint_path: of TensorFlow's checkpoint, without its suffixes.
+            name_transform_fn: from a variable's name in the module to that in the checkpoint; the
+                same by default.
 
         Raises:
-            UnsupportedError: always; says what to do.
+            InputError: no checkpoint.
+            TensorMismatchError: the checkpoint lacks variables of the module.
+            FileExistsError: there is something at the path.
+            MissingExtraError: TensorFlow is not installed.
         """
-        raise UnsupportedError(
-            "A ModuleSpec is not exported: hub.Module(HANDLE, weights=CHECKPOINT).export(PATH, "
-            f"session) writes a module with the weights of a checkpoint. Received: path={path!r}"
-        )
+        if _sentinel is not None:
+            raise TypeError(f"pass checkpoint_path by keyword. Received: {_sentinel!r}")
+        if not checkpoint_path:
+            raise InputError(
+                "Missing mandatory `checkpoint_path` parameter. "
+                f"Received: checkpoint_path={checkpoint_path!r}"
+            )
+        from mobilenet_hub.tensorflow import checkpoint_weights, write_hub_module
+
+        name_of = name_transform_fn or str
+        weights = checkpoint_weights(checkpoint_path, self.info, name_of)
+        write_hub_module(path, self.info, weights)
 
     def __repr__(self) -> str:
         """The handle."""

@@ -107,8 +107,8 @@ def _target(spec: Spec) -> ModuleInfo | Path | Weights | Trained:
     if isinstance(spec, str | PathLike):
         return handle_or_path(spec)
     raise InputTypeError(
-        f"Unknown module spec type: {type(spec)!r}. Expected a handle, a path, a ModuleSpec or "
-        f"something in training. Received: {spec!r}"
+        f"Unknown module spec type: {type(spec)!r}. Expected a string, got {spec!r}: a handle "
+        f"or a path, or a ModuleSpec, or something in training. Received: {spec!r}"
     )
 
 

@@ -112,8 +112,7 @@ def handle_or_path(spec: str | PathLike[str]) -> ModuleInfo | Path:
                 raise
     if not _exists(path):
         raise MissingWeightsError(
-            f"There is nothing at this path, and it names no module either. "
-            f"Received: {fspath(spec)!r}"
+            f"{fspath(spec)} does not exist, and names no module either. Received: {fspath(spec)!r}"
         )
     return path
 

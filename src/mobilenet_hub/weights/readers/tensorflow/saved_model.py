@@ -22,6 +22,11 @@ from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
 )
 
 MAX_GRAPH_BYTES = 64 << 20
+# What hub modules carry besides their graph: the collection of a graph that holds it
+# (tensorflow_hub/saved_model_lib.py), and the keys there, the second of this library's own.
+ATTACHMENTS = "hub_module_attachments"
+IMAGE_MODULE_INFO_KEY = "image_module_info"
+HANDLE_KEY = "mobilenet_hub_handle"
 HUB_FORMAT_V3 = 3  # ModuleDef.Format in tensorflow_hub/module_def.proto; there is no other
 
 
@@ -58,28 +63,48 @@ def read_saved_model(directory: str | PathLike[str], use_ema: bool | None = None
         kind = "TF2 SavedModel" if OBJECT_GRAPH in bundle.entries else "TF1 SavedModel"
     reading = read_bundle(bundle, use_ema)
     own = (root / "saved_model.pb", *([root / "tfhub_module.pb"] if is_hub_module else []))
-    size = _image_size(root / "saved_model.pb")
-    return replace(reading, format=kind, files=(*own, *reading.files), image_size=size)
+    size, handle = _image_size_and_handle(root / "saved_model.pb")
+    metadata = {"handle": handle} if handle else {}
+    return replace(
+        reading,
+        format=kind,
+        files=(*own, *reading.files),
+        image_size=size,
+        metadata={**reading.metadata, **metadata},
+    )
 
 
-def _image_size(path: Path) -> int | None:
-    """The size of the images that its signatures take, if they agree on one.
+def _image_size_and_handle(path: Path) -> tuple[int | None, str | None]:
+    """The size of the images that its signatures take, or that it carries, if they agree on one.
 
-    It serves to tell modules apart whose weights have the same shapes; a graph that cannot be
-    understood tells nothing (SavedModel and MetaGraphDef are in tensorflow/core/protobuf).
+    It serves to tell modules apart whose weights have the same shapes; so does the handle, which
+    modules carry that this library exported. A graph that cannot be understood tells nothing
+    (SavedModel and MetaGraphDef are in tensorflow/core/protobuf).
     """
     try:
         model = Message(read_file(path, "The graph of the SavedModel", MAX_GRAPH_BYTES), str(path))
+        graphs = list(model.messages(2))
         shapes = [
             [dimension.signed(1) for dimension in tensor.message(2).message(3).messages(2)]
-            for graph in model.messages(2)
+            for graph in graphs
             for signature in graph.messages(5)
             for tensor in signature.message(2).messages(1)
         ]
+        attached = {
+            message.text(1): message
+            for graph in graphs
+            for collection in graph.messages(4)
+            if collection.text(1) == ATTACHMENTS
+            for message in collection.message(2).message(2).messages(1)
+        }
+        if IMAGE_MODULE_INFO_KEY in attached:
+            expected = attached[IMAGE_MODULE_INFO_KEY].message(2).message(1)
+            shapes.append([-1, expected.integer(1), expected.integer(2), 3])
+        handle = attached[HANDLE_KEY].text(2) if HANDLE_KEY in attached else None
     except WeightsError:
-        return None
+        return None, None
     sizes = {size for shape in shapes if (size := square(shape))}
-    return sizes.pop() if len(sizes) == 1 else None
+    return sizes.pop() if len(sizes) == 1 else None, handle
 
 
 def _check_hub_module(path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The one message that image modules have attached: the size of image they expect.
+"""What a module carries for whoever reads it: the size of image it expects, and which it is.
 
-`tensorflow_hub` calls it `ImageModuleInfo` (`tensorflow_hub/image_module_info.proto`).
+`tensorflow_hub` calls the first `ImageModuleInfo` (`tensorflow_hub/image_module_info.proto`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Any
 
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message
-
-IMAGE_MODULE_INFO_KEY = "image_module_info"
+from mobilenet_hub.weights.readers.tensorflow.saved_model import HANDLE_KEY, IMAGE_MODULE_INFO_KEY
 
 
 @dataclass
@@ -65,12 +64,30 @@ def attached_message(info: ModuleInfo, key: str, message_type: Any, required: bo
     """
     if key != IMAGE_MODULE_INFO_KEY:
         if required:
-            raise KeyError(f"No attached message for key '{key}' of {info.handle}")
+            raise KeyError(
+                f"No attached message for key '{key}' in graph version [] of Hub Module "
+                f"{info.handle}"
+            )
         return None
     message = message_type()
     size = ImageSize(info.image_size, info.image_size)
     message.ParseFromString(ImageModuleInfo(size).SerializeToString())
     return message
+
+
+def attachments(info: ModuleInfo) -> list[bytes]:
+    """What an exported module carries, as `tensorflow_hub/module_attachment.proto` has it.
+
+    The size of image for everybody; for this library, the handle, which it tells apart from those
+    of the same network by.
+    """
+    size = ImageModuleInfo(ImageSize(info.image_size, info.image_size)).SerializeToString()
+    messages = {IMAGE_MODULE_INFO_KEY: size, HANDLE_KEY: info.handle.encode()}
+    return [_field(1, key.encode()) + _field(2, value) for key, value in messages.items()]
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:
