@@ -60,6 +60,11 @@ def check_images(
         InputTypeError: of another dtype than uint8 and floating point.
         InputError: wrong rank, channels or size.
     """
+    # Of ml_dtypes' bfloat16 and float8 too, which NumPy knows by their name only.
+    if dtype != "uint8" and "float" not in dtype:
+        raise InputTypeError(
+            f"images must be floating point in [0,1], or uint8 in [0,255]. Received: dtype {dtype}"
+        )
     height, width = image_shape[:2]
     wanted = f"shape [batch, {height or 'height'}, {width or 'width'}, 3]"
     received = f"Received: shape {list(shape)}"
@@ -78,11 +83,6 @@ def check_images(
         )
     if 0 in shape[1:3]:
         raise InputError(f"images must not be empty. {received}")
-    # Of ml_dtypes' bfloat16 and float8 too, which NumPy knows by their name only.
-    if dtype != "uint8" and "float" not in dtype:
-        raise InputTypeError(
-            f"images must be floating point in [0,1], or uint8 in [0,255]. Received: dtype {dtype}"
-        )
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:

@@ -11,7 +11,7 @@ tf_keras = pytest.importorskip("tf_keras")
 keras = pytest.importorskip("keras")
 
 import mobilenet_hub as hub  # noqa: E402
-from mobilenet_hub.errors import KerasLayerError, TensorMismatchError  # noqa: E402
+from mobilenet_hub.errors import KerasLayerError, SignatureError, TensorMismatchError  # noqa: E402
 from mobilenet_hub.tensorflow.layer import KerasLayer  # noqa: E402
 from mobilenet_hub.tensorflow.loaded import load  # noqa: E402
 from tensorflow_support import V1, images, largest_error, reference  # noqa: E402
@@ -109,7 +109,7 @@ def test_signatures_follow_the_rules_of_tensorflow_hub():
         KerasLayer(HANDLE, signature="default")
     with pytest.raises(KerasLayerError, match="only valid if specifying a signature"):
         KerasLayer(HANDLE, signature_outputs_as_dict=True)
-    with pytest.raises(KerasLayerError, match="Unknown signature nothing"):
+    with pytest.raises(SignatureError, match="Unknown signature nothing"):
         KerasLayer(HANDLE, signature="nothing", output_key="default")
     with pytest.raises(KerasLayerError, match="does not contain the output key nothing"):
         KerasLayer(f"{V1}/feature_vector/3", output_key="nothing")(X)
