@@ -72,3 +72,9 @@ def test_names_of_axes_and_titles_stay_text():
     text = str(line_chart(Curve(evil, evil, evil, (0, 1), {evil: (0, 1)})))
     assert "<script" not in text
     assert text.count("&lt;script&gt;") == 3
+
+
+def test_ticks_of_shares_are_told_apart():
+    svg = line_chart(Curve("", "x", "y", (0, 1), {"a": (0.972, 0.984)}), shares=True)
+    words = [text.text for text in parsed(svg).iter("text") if text.text.endswith("%")]
+    assert len(words) == len(set(words)) > 4

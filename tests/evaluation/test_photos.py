@@ -57,3 +57,13 @@ def test_behind_a_hidden_layer_there_are_no_heat_maps_and_the_page_says_so(tmp_p
     page = page_of(tmp_path, Report("", ("ant", "bee"), (evaluation(of),)), module)
     assert [image.format for image in page.images] == ["JPEG"]
     assert "there is a hidden layer" in page.text
+
+
+def test_of_a_photo_that_is_there_several_times_the_surest_answer_decides_its_place(tmp_path, two):
+    items = [BytesItem(f"{at % 2}.jpg", "", encoded(at % 2)) for at in range(4)]
+    of = predictions([0] * 4, [[0.4, 0.6], [0.3, 0.7], [0.1, 0.9], [0.2, 0.8]])
+    report = Report("", ("ant", "bee"), (evaluation(replace(of, items=items), repeats=2),))
+    text = page_of(tmp_path, report, two).text
+    assert text.index("0.jpg") < text.index("1.jpg")
+    assert "90.0 %" in text
+    assert "60.0 %" not in text

@@ -54,7 +54,7 @@ def line_chart(curve: Curve, *, shares: bool = False) -> Markup:
     x = _axis(curve.x, _LEFT, _WIDTH - _RIGHT, logarithmic=curve.logarithmic)
     y = _axis(values, _HEIGHT - _BOTTOM, _TOP)
     if shares:
-        x, y = replace(x, word=_PERCENT), replace(y, word=_PERCENT)
+        x, y = (replace(axis, word=_percent_word(axis.ticks)) for axis in (x, y))
     parts = [_frame(x, y, curve.x_label, curve.y_label)]
     if curve.chosen is not None:
         at = x(curve.chosen)
@@ -125,6 +125,12 @@ def _axis(values: Sequence[float], start: float, end: float, *, logarithmic: boo
 
 def _share_axis(start: float, end: float) -> Axis:
     return Axis(0, 1, start, end, (0, 0.25, 0.5, 0.75, 1), _PERCENT)
+
+
+def _percent_word(ticks: Sequence[float]) -> Callable[[float], str]:
+    """Per cent, with as few decimals as tell the ticks apart."""
+    words = (f"{{:.{decimals}%}}".format for decimals in range(4))
+    return next((word for word in words if len({*map(word, ticks)}) == len(ticks)), "{:.4%}".format)
 
 
 def _frame(x: Axis, y: Axis, x_label: str, y_label: str) -> Markup:

@@ -57,9 +57,14 @@ class PhotoCards:
         predicted = predicted_classes(of)
         sure = of.probabilities.max(axis=1)
         below = len(common_folder(item.id for item in of.items))
-        rows = sorted(np.flatnonzero(~answers_right(of)).tolist(),
-                      key=lambda row: (-sure[row], of.items[row].id))  # fmt: skip
-        once = list({of.items[row].id: row for row in reversed(rows)}.values())[::-1]
+        rows = sorted(
+            np.flatnonzero(~answers_right(of)).tolist(),
+            key=lambda row: (-sure[row], of.items[row].id),
+        )
+        surest: dict[str, int] = {}  # of each photo, which may be there several times
+        for row in rows:
+            surest.setdefault(of.items[row].id, row)
+        once = list(surest.values())
         cards = []
         for row in once[:SHOWN]:
             said, truth = _classes(predicted[row]), _classes(of.truth[row])
