@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
+    from mobilenet_hub.conversion.calibrate import calibrate
     from mobilenet_hub.errors import MobileNetHubError
     from mobilenet_hub.evaluation.api import evaluate
     from mobilenet_hub.images import Preprocessing, load_image
@@ -52,6 +53,7 @@ _EXPORTS = {
     "ModuleInfo": ("catalog", "ModuleInfo"),
     "ModuleSpec": ("tensorflow_hub.spec", "ModuleSpec"),
     "Preprocessing": ("images", "Preprocessing"),
+    "calibrate": ("conversion.calibrate", "calibrate"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
     "embed_to": ("pipeline.job", "embed_to"),
@@ -83,6 +85,7 @@ __all__ = [
     "ModuleSpec",
     "Preprocessing",
     "__version__",
+    "calibrate",
     "classify",
     "embed",
     "embed_to",

@@ -208,6 +208,10 @@ class EngineError(MobileNetHubError, ValueError):
     """An engine, precision or provider that cannot be had."""
 
 
+class MissingCalibrationError(EngineError):
+    """Weights that nobody has calibrated for int8."""
+
+
 class MissingExtraError(MobileNetHubError, ImportError):
     """An optional dependency that is not installed; the message is the command that installs it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from mobilenet_hub.signatures import BaseModule, Signatures
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
+if TYPE_CHECKING:
+    from mobilenet_hub.weights.calibration import Calibration
+
 
 class InferenceModule(BaseModule):
     """A module on the fast runtime, from arrays to arrays; safe to call from several threads.
@@ -47,7 +50,8 @@ class InferenceModule(BaseModule):
         name: names nothing but the repr.
         weights: instead of the published ones, as `hub.Module` takes them.
         engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
-        precision: `float32`, or `bf16` for speed on CPUs that have it.
+        precision: `float32`; or, for speed, `bf16` on CPUs that have it or `int8`, by a calibration
+            of the weights. By default that which a classifier was fitted with, else `float32`.
         threads: cores to use; all by default.
         providers: ONNX Runtime's execution providers, most wanted first.
 
@@ -60,6 +64,7 @@ class InferenceModule(BaseModule):
         UnknownHandleError, MissingWeightsError, AmbiguousModuleError, WeightsError: as
             `hub.Module`.
         EngineError: an engine, a precision or a provider that is not there.
+        MissingCalibrationError: `int8` of weights that nobody has calibrated.
     """
 
     def __init__(
@@ -69,16 +74,19 @@ class InferenceModule(BaseModule):
         *,
         weights: WeightsLike = None,
         engine: EngineName = "openvino",
-        precision: Precision = "float32",
+        precision: Precision | None = None,
         threads: int | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
         resolved = resolve(spec, weights)
         self.info, self._trained = resolved.info, resolved.trained
         self.name = name
-        self.compute = Compute(engine, precision, threads, tuple(providers))
+        fitted = resolved.weights.classifier
+        chosen = precision or (fitted.precision if fitted else "float32")
+        self.compute = Compute(engine, chosen, threads, tuple(providers))
         self._engine = self._make_engine(threads)
         self._set_weights(resolved.weights)
+        self.calibration()  # there is none: better said here than at the first call
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of, the weights as they are now: a copy compiles its own graphs."""
@@ -123,6 +131,17 @@ class InferenceModule(BaseModule):
         """An engine like this module's own whose sessions compute in the thread that calls them."""
         return self._make_engine(1)
 
+    def calibration(self, size: tuple[int, int] | None = None) -> Calibration | None:
+        """What int8 is computed by; None in other precisions.
+
+        Args:
+            size: of the input, where it is not the module's own.
+
+        Raises:
+            MissingCalibrationError: there is none for these weights and this size.
+        """
+        return _calibration_of(self.current_weights(), self.compute.precision, size or self._size)
+
     def current_weights(self) -> Weights:
         """The weights that the next call computes with: of what is followed, as they are now.
 
@@ -163,7 +182,7 @@ class InferenceModule(BaseModule):
     def _set_weights(self, weights: Weights) -> None:
         self._weights = weights
         self._runners: dict[Task, Runner] = {
-            task: Runner(partial(_model, weights, task), self._engine)
+            task: Runner(partial(graph_of, weights, self.compute.precision, task), self._engine)
             for task in self._signatures.tasks
         }
 
@@ -199,11 +218,24 @@ def in_inference(module: Spec) -> InferenceModule:
     return module if isinstance(module, InferenceModule) else InferenceModule(module)
 
 
-def _model(weights: Weights, task: Task, spec: GraphSpec) -> Graph:
+def graph_of(weights: Weights, precision: Precision, task: Task, spec: GraphSpec) -> Graph:
+    """The graph of a task in one form.
+
+    Raises:
+        MissingCalibrationError: `int8` of weights that nobody has calibrated for this size.
+    """
+    size = (spec.height, spec.width)
     return build_graph(
-        weights,
-        task,
-        endpoints=spec.endpoints,
-        input_dtype=spec.input_dtype,
-        size=(spec.height, spec.width),
-    )
+        weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype, size=size,
+        calibration=_calibration_of(weights, precision, size),
+    )  # fmt: skip
+
+
+def _calibration_of(
+    weights: Weights, precision: Precision, size: tuple[int, int]
+) -> Calibration | None:
+    if precision != "int8":
+        return None
+    from mobilenet_hub.weights.storage.calibrations import load_calibration
+
+    return load_calibration(weights, size)

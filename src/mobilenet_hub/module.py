@@ -69,9 +69,9 @@ class Module(BaseModule):
             file (where the file does not say which module's it holds), or `"random"`.
 
             In inference, `engine`: `openvino`, or `onnxruntime` (extra `[onnxruntime]`);
-            `precision`: `float32`, or `bf16` for speed on CPUs that have it; `threads`: cores to
-            use, all by default; `providers`: ONNX Runtime's execution providers, most wanted
-            first.
+            `precision`: `float32`; or, for speed, `bf16` or `int8` (docs/precision.md); by default
+            that which a classifier was fitted with, else `float32`; `threads`: cores to use, all
+            by default; `providers`: ONNX Runtime's execution providers, most wanted first.
 
             In training, `dtype`: Keras dtype or policy.
 

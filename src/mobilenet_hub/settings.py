@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # commands that need no arrays start sooner without
 Crop = Literal["center", "slim", "none", "pad"]
 Resample = Literal["bilinear", "tf1"]
 EngineName = Literal["openvino", "onnxruntime"]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "int8"]
 Normalize = Literal["l2"]
 DType = Literal["float32", "float16"]
 Probabilities = Literal["softmax", "sigmoid"]
@@ -118,7 +118,8 @@ class Compute:
 
     Attributes:
         engine: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
-        precision: `float32`, or `bf16` for speed on CPUs that have it.
+        precision: `float32`; or, for speed, `bf16` (on CPUs that have it) or `int8`: see
+            docs/precision.md.
         threads: cores to use; all by default. Never changes a result.
         providers: ONNX Runtime's execution providers, most wanted first.
     """

@@ -154,10 +154,10 @@ def test_import_calibrates_folded_networks():
             f"photos/{index}.png"
         )
     Path("photos/x.jpg").write_bytes(b"\xff\xd8\xff")
-    done = run("import", "f.safetensors", "--calibrate", "photos", "--json")
+    done = run("import", "f.safetensors", "--batch-norm-photos", "photos", "--json")
     assert done.returncode == 0
     assert "skipped" in done.stderr
-    assert "10 photos" in json.loads(done.stdout)[0]["calibration"]
+    assert "10 photos" in json.loads(done.stdout)[0]["batch_norm_statistics"]
 
 
 def test_convert_writes_what_is_read_again():

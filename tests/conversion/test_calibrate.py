@@ -1,155 +1,103 @@
-"""Folded networks get statistics back: inference stays, training mode makes sense."""
+"""Calibrating: from photos to a record with a certificate, which int8 then runs by."""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import mobilenet_hub as hub
-from mobilenet_hub.conversion.calibrate import calibrate
-from mobilenet_hub.errors import SourceError, WeightsError
-from mobilenet_hub.graph import fold_batch_norm
-from mobilenet_hub.images import load_image
-from mobilenet_hub.weights import Weights
-from mobilenet_hub.weights.readers.base import FOLDED_VARIANCE
-from mobilenet_hub.weights.unfold import folded_layers, unfold
-from weights_support import load_bundled
+from calibration_support import clouds, least_cosine, measured
+from mobilenet_hub.conversion.calibrate import MIN_PHOTOS, calibrate
+from mobilenet_hub.conversion.certify import certify
+from mobilenet_hub.errors import InputError, MissingCalibrationError, SourceError, WeightsError
+from mobilenet_hub.graph.float32 import fold_batch_norm
+from mobilenet_hub.weights.calibration import Photos
+from weights_support import empty_cache, load_bundled  # noqa: F401 - a fixture
 
-KEY = "mobilenet_v2_035_224"
-HANDLE = f"google/imagenet/{KEY}/feature_vector/5"
-FIRST, LINEAR = "MobilenetV2/Conv", "MobilenetV2/expanded_conv/project"
-
-
-def folded(weights, scopes=None, scale=1.0):
-    """The same network with batch norm folded into its kernels, or into kernels and a scale."""
-    tensors = dict(weights.tensors)
-    for layer in weights.network.convolutions:
-        if scopes is not None and layer.scope not in scopes:
-            continue
-        kernel, bias = fold_batch_norm(layer, weights.tensors)
-        tensors[layer.weights_name] = kernel / np.float32(scale)
-        tensors[layer.batch_norm_name("gamma")] = np.full_like(bias, scale)
-        tensors[layer.batch_norm_name("beta")] = bias
-        tensors[layer.batch_norm_name("moving_mean")] = np.zeros_like(bias)
-        tensors[layer.batch_norm_name("moving_variance")] = np.full_like(bias, FOLDED_VARIANCE)
-    return Weights(weights.network, tensors, {"source": "folded", "batch_norm": "folded"})
+HANDLE = "google/imagenet/mobilenet_v2_035_96/feature_vector/5"
+CLASSIFIER = "google/imagenet/mobilenet_v1_025_128/classification/5"
 
 
 @pytest.fixture(scope="module")
-def bundled():
-    return load_bundled(KEY)
+def weights():
+    return load_bundled("mobilenet_v2_035_224")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Ten pictures of coloured clouds, and two files that are none."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for index in range(10):
-        small = rng.integers(0, 256, (7 + index, 9, 3), np.uint8)
-        picture = Image.fromarray(small).resize((300, 260), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{index}.png")
+    folder = tmp_path_factory.mktemp("photos") / "clouds"
+    folder.mkdir()
+    for index, pixels in enumerate(clouds(26, 120)):
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of a photo")
-    (folder / "notes.txt").write_text("not a photo")
     return folder
 
 
-@pytest.fixture(scope="module")
-def pixels(photos):
-    paths = sorted(photos.glob("*.png"))
-    return np.stack([load_image(p, 224, 224, crop="slim", resample="tf1") for p in paths])
+def test_what_was_calibrated_runs_in_int8(weights, photos):
+    with pytest.raises(MissingCalibrationError, match="calibrate"):
+        hub.Module(HANDLE, weights=weights, precision="int8")
+    seen = []
+    done = calibrate(hub.Module(HANDLE, weights=weights), photos, progress=seen.append)
+    assert seen == list(range(1, 27))
+    assert [path.rpartition("/")[2] for path, _ in done.failures] == ["broken.jpg"]
+    images = clouds(5, seed=9)
+    exact = hub.Module(HANDLE, weights=weights)(images)
+    rounded = hub.Module(HANDLE, weights=weights, precision="int8")(images)
+    assert 0.97 < least_cosine(exact, rounded) < 1
 
 
-@pytest.fixture(scope="module")
-def calibrated(bundled, photos):
-    return calibrate(folded(bundled), photos, image_size=224)
+def test_the_record_names_the_photos_and_what_it_was_measured_on(weights, photos):
+    calibration = calibrate(hub.Module(HANDLE, weights=weights), photos).calibration
+    digest = hashlib.sha256()
+    for path in sorted(photos.glob("*.png")):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    assert calibration.photos == Photos("clouds", 26, digest.hexdigest())
+    (certificate,) = calibration.certificates
+    assert certificate.photos == calibration.photos
+    assert certificate.engine.startswith("openvino 2")
+    assert certificate.instruction_set
+    assert 0.97 < certificate.least_cosine <= certificate.cosine < 1
+    assert 0.5 < certificate.recall <= 1
+    assert certificate.agreement is certificate.top1_loss is None
 
 
-def first_convolution(images, kernel):
-    """TensorFlow's SAME convolution with stride 2 on an even size: padding below and right."""
-    padded = np.pad(2 * images - 1, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    return np.einsum("nhwcij,ijco->nhwo", windows, kernel, dtype=np.float64, optimize=True)
+def test_a_classifiers_certificate_has_agreement_and_loss():
+    weights = load_bundled("mobilenet_v1_025_224")
+    images = clouds(30, 128)
+    exact = hub.Module(CLASSIFIER, weights=weights)(images).argmax(1)
+    certificate = certify(weights, images, Photos("clouds", 30, ""), classes=exact)
+    assert 0 < certificate.agreement <= 1
+    assert certificate.top1_loss == pytest.approx(1 - certificate.agreement)
+    low, high = certificate.top1_interval
+    assert low < certificate.top1_loss < high
 
 
-def test_folded_layers_are_found(bundled):
-    assert folded_layers(bundled) == []
-    assert len(folded_layers(folded(bundled))) == len(bundled.network.convolutions)
-    assert [layer.scope for layer in folded_layers(folded(bundled, {LINEAR}))] == [LINEAR]
-
-
-def test_inference_stays_what_it_was(bundled, calibrated, pixels):
-    before = hub.Module(HANDLE, weights=bundled)(pixels)
-    after = hub.Module(HANDLE, weights=calibrated.weights)(pixels)
-    np.testing.assert_allclose(after, before, atol=2e-5)
-    assert folded_layers(calibrated.weights) == []
-
-
-def test_the_statistics_are_those_of_the_convolution_before_its_batch_norm(calibrated, pixels):
-    tensors = calibrated.weights.tensors
-    values = first_convolution(pixels, tensors[f"{FIRST}/weights"])
-    mean, variance = values.mean(axis=(0, 1, 2)), values.var(axis=(0, 1, 2))
-    np.testing.assert_allclose(tensors[f"{FIRST}/BatchNorm/moving_mean"], mean, atol=1e-5)
-    measured = tensors[f"{FIRST}/BatchNorm/moving_variance"]
-    np.testing.assert_allclose(measured, variance, rtol=1e-4, atol=1e-9)
-
-
-def test_batch_norm_normalises_as_gamma_and_beta_say(calibrated, pixels):
-    # A linear layer's output over the photos has mean beta and standard deviation gamma.
-    outputs = hub.Module(HANDLE, weights=calibrated.weights)(
-        pixels, as_dict=True, outputs=["MobilenetV2/layer_2"]
-    )["MobilenetV2/layer_2"]
-    tensors = calibrated.weights.tensors
-    np.testing.assert_allclose(
-        outputs.mean(axis=(0, 1, 2)), tensors[f"{LINEAR}/BatchNorm/beta"], atol=1e-4
-    )
-    np.testing.assert_allclose(
-        outputs.std(axis=(0, 1, 2)), tensors[f"{LINEAR}/BatchNorm/gamma"], rtol=1e-2
-    )
-
-
-def test_photos_that_cannot_be_read_are_named_and_the_file_says_what_was_done(calibrated):
-    assert calibrated.photos == 10
-    assert [path.rpartition("/")[2] for path, _ in calibrated.failures] == ["broken.jpg"]
-    metadata = calibrated.weights.metadata
-    assert metadata["batch_norm"] == "unfolded"
-    assert "10 photos" in metadata["calibration"]
-
-
-def test_only_folded_layers_are_touched(bundled, photos):
-    before = folded(bundled, {FIRST})
-    after = calibrate(before, photos, image_size=224).weights
-    changed = {n for n in after.tensors if (after.tensors[n] != before.tensors[n]).any()}
-    assert changed == {
-        f"{FIRST}/BatchNorm/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")
-    }
-
-
-def test_a_scale_beside_the_kernel_is_kept(bundled, photos, pixels, calibrated):
-    scaled = calibrate(folded(bundled, scale=0.5), photos, image_size=224).weights
-    features = [hub.Module(HANDLE, weights=w)(pixels) for w in (bundled, scaled)]
-    np.testing.assert_allclose(features[1], features[0], atol=2e-5)
-    name = f"{FIRST}/BatchNorm/moving_mean"
-    np.testing.assert_allclose(
-        scaled.tensors[name], 2 * calibrated.weights.tensors[name], rtol=1e-4, atol=1e-5
-    )
-
-
-def test_what_cannot_be_calibrated_says_why(bundled, photos, tmp_path):
-    with pytest.raises(WeightsError, match="nothing to calibrate"):
-        calibrate(bundled, photos, image_size=224)
-    (tmp_path / "one").mkdir()
-    Image.new("RGB", (50, 50)).save(tmp_path / "one" / "a.png")
-    with pytest.raises(WeightsError, match=r"at least 10 photos.*Received: 1 that can be read"):
-        calibrate(folded(bundled), tmp_path / "one", image_size=224)
+def test_limits_and_sizes_are_checked(weights, photos, tmp_path):
+    module = hub.Module(HANDLE, weights=weights)
+    assert calibrate(module, photos, limit=MIN_PHOTOS).calibration.photos.count == MIN_PHOTOS
+    with pytest.raises(InputError, match="at least 22"):
+        calibrate(module, photos, limit=3)
+    with pytest.raises(InputError, match="fixed to 96"):
+        calibrate(module, photos, size=(128, 128))
+    with pytest.raises(WeightsError, match=r"at least 22 photos.*Received: 1 that"):
+        calibrate(module, photos / "00.png")
     with pytest.raises(SourceError):
-        calibrate(folded(bundled), tmp_path / "nowhere", image_size=224)
+        calibrate(module, tmp_path / "nowhere")
 
 
-def test_statistics_must_fit_their_layer(bundled):
-    mean = np.zeros(16, np.float32)
-    with pytest.raises(WeightsError, match="batch norm folded away"):
-        unfold(bundled.tensors, {FIRST: (mean, mean + 1)})
-    with pytest.raises(WeightsError, match="expected 16 means"):
-        unfold(folded(bundled).tensors, {FIRST: (mean[:3], mean[:3])})
+def test_a_correction_is_what_the_rounded_kernel_adds_on_average(weights):
+    """Of the first layer, whose input is known: against a plain sum over windows."""
+    from mobilenet_hub.graph.quantize import quantize
+
+    calibration, layer = measured(weights), weights.network.convolutions[0]
+    kernel = fold_batch_norm(layer, weights.tensors)[0].transpose(3, 2, 0, 1)
+    error = quantize(weights, calibration)[layer.scope].rounded_kernel - kernel
+    images = clouds().astype(np.float64) / 255 * 2 - 1
+    padded = np.pad(images, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    steps = [slice(start, start + 95, 2) for start in range(3)]
+    means = np.array([[padded[:, r, c].mean((0, 1, 2)) for c in steps] for r in steps])
+    expected = np.einsum("oirc,rci->o", error, means)
+    np.testing.assert_allclose(calibration.corrections[layer.scope], expected, atol=1e-5)

@@ -97,6 +97,11 @@ def test_micro_batches_fit_the_cache(size, images):
     assert micro_batch_of(size, size) == images
 
 
+@pytest.mark.parametrize(("size", "images"), [(224, 4), (96, 16), (1000, 1)])
+def test_bytes_leave_room_for_more_images(size, images):
+    assert micro_batch_of(size, size, "int8") == images
+
+
 def test_bf16_is_close_to_float32(build):
     exact = Runner(build, make_engine("openvino"))(images(4))["default"]
     fast = Runner(build, make_engine("openvino", precision="bf16"))(images(4))["default"]
@@ -107,11 +112,12 @@ def test_bf16_is_close_to_float32(build):
     "arguments",
     [
         {"name": "tensorrt"},
-        {"name": "openvino", "precision": "int8"},
+        {"name": "openvino", "precision": "int4"},
         {"name": "onnxruntime", "precision": "bf16"},
         {"name": "onnxruntime", "providers": ("NoSuchExecutionProvider",)},
         {"name": "openvino", "threads": 0},
         {"name": "openvino", "threads": 1.5},
+        {"name": "onnxruntime", "precision": "int8", "providers": ("CUDAExecutionProvider",)},
         {"name": "onnxruntime", "providers": ()},
         {"name": "onnxruntime", "providers": "CPUExecutionProvider"},
     ],

@@ -10,7 +10,16 @@ from __future__ import annotations
 import typer
 
 from mobilenet_hub import __version__
-from mobilenet_hub.cli import catalog, checks, classify, embed, evaluate, retrain, search, weights
+from mobilenet_hub.cli import (
+    catalog,
+    checks,
+    classify,
+    embed,
+    evaluate,
+    retrain,
+    search,
+    weights,
+)
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_line, print_note
 from mobilenet_hub.errors import MobileNetHubError
 

@@ -14,6 +14,7 @@ from mobilenet_hub.cli.output import print_json, print_note, print_table
 if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.networks import Network
+    from mobilenet_hub.weights.canonical import Weights
 
 
 def register(app: typer.Typer) -> None:
@@ -100,10 +101,31 @@ def info_command(handle: weights_options.HandleOrPath, as_json: options.Json = F
         facts["weights"] = dict(weights.metadata)
         if weights.sha256 is not None:  # None where they are read as another program left them
             facts["weights"]["sha256"] = weights.sha256
+        facts["calibration"] = _calibration(weights, record)
     if as_json:
         print_json(facts, indent=True)
         return
     print_table(record.handle, [("fact", "cyan"), ("value", "")], _describe(facts))
+
+
+def _calibration(weights: Weights, record: ModuleInfo) -> dict[str, Any] | None:
+    """What int8 is computed by at the module's size, and how close it comes to float32."""
+    from dataclasses import asdict
+
+    from mobilenet_hub.errors import MissingCalibrationError
+    from mobilenet_hub.weights.storage.calibrations import load_calibration
+
+    try:
+        calibration = load_calibration(weights, (record.image_size, record.image_size))
+    except MissingCalibrationError:
+        return None
+    return {
+        "sha256": calibration.sha256,
+        "photos": asdict(calibration.photos),
+        "method": calibration.method,
+        "certificates": [asdict(certificate) for certificate in calibration.certificates],
+        "summary": [certificate.in_words() for certificate in calibration.certificates],
+    }
 
 
 def _facts(record: ModuleInfo, own: Network | None = None) -> dict[str, Any]:
@@ -163,7 +185,12 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
         rows.insert(6, ["published accuracy", accuracy])
     if "weights" not in facts:
         return [*rows, ["weights", "not on this machine"]]
-    return [*rows, *([f"weights: {key}", str(value)] for key, value in facts["weights"].items())]
+    rows += [[f"weights: {key}", str(value)] for key, value in facts["weights"].items()]
+    if facts["calibration"] is None:
+        return [*rows, ["int8", "not calibrated: see `mobilenet-hub calibrate`"]]
+    photos = facts["calibration"]["photos"]
+    rows.append(["int8", f"calibrated on {photos['count']:,} photos ({photos['name']})"])
+    return [*rows, *(["int8: measured", words] for words in facts["calibration"]["summary"])]
 
 
 def _output(facts: dict[str, Any]) -> str:

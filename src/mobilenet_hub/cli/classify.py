@@ -21,6 +21,7 @@ from mobilenet_hub.cli.output import (
     print_table,
     printable,
 )
+from mobilenet_hub.cli.values import computed_by
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def classify_command(
     resample: options.Resample = None,
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    precision: options.Precision = "auto",
+    engine: options.Engine = "openvino",
+    threads: options.Threads = None,
     all_files: options.AllFiles = False,
     follow_links: options.FollowLinks = False,
     root: options.Root = None,
@@ -68,8 +72,8 @@ def classify_command(
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     source = open_words(paths, how)
     records = classify(
-        source.items(), module, top_k=top_k, reject=reject, crop=crop, resample=resample,
-        size=size, max_pixels=max_pixels,
+        source.items(), computed_by(module, engine, precision), top_k=top_k, reject=reject,
+        threads=threads, crop=crop, resample=resample, size=size, max_pixels=max_pixels,
     )  # fmt: skip
     run = _Run(records, source.count)
     if as_json:

@@ -19,7 +19,7 @@ from mobilenet_hub.cli.output import (
     print_json,
     print_note,
 )
-from mobilenet_hub.cli.values import Shard
+from mobilenet_hub.cli.values import Shard, computed_by
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def embed_command(
     resample: options.Resample = None,
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    precision: options.Precision = "auto",
+    engine: options.Engine = "openvino",
     normalize: options.Normalize = "none",
     labels: options.Labels = 0,
     reject: options.Reject = None,
@@ -70,7 +72,6 @@ def embed_command(
     _errors.jsonl in the folder, or NAME.errors.jsonl beside the file, each with the stage and
     the reason; the exit code is still 0 (3 with --strict), unless there was no other.
     """
-    from mobilenet_hub.inference import InferenceModule
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.pipeline.sources.resolve import open_words
@@ -82,7 +83,7 @@ def embed_command(
     paths = _without_output(paths, output)
     how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
     source = open_words(paths, how)
-    loaded = InferenceModule(module)
+    loaded = computed_by(module, engine, precision)
     execute = None
     if executor == "ray":
         from mobilenet_hub import ray

@@ -16,6 +16,7 @@ from mobilenet_hub.cli.output import (
     print_table,
     printable,
 )
+from mobilenet_hub.cli.values import computed_by
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def evaluate_command(
     resample: options.Resample = None,
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    precision: options.Precision = "auto",
+    engine: options.Engine = "openvino",
     all_files: options.AllFiles = False,
     follow_links: options.FollowLinks = False,
     root: options.Root = None,
@@ -64,10 +67,11 @@ def evaluate_command(
     if html is not None:
         refuse_other_page(html)
     how = SourceOptions(all_files, follow_links, root, path_column, None, id_column)
+    loaded = computed_by(module, engine, precision)
     shown = make_progress(progress, open_words(paths, how).count)
     try:
         result = evaluate(
-            paths, module, reject=reject, threads=threads, options=how, progress=shown,
+            paths, loaded, reject=reject, threads=threads, options=how, progress=shown,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     finally:

@@ -156,6 +156,17 @@ IndexedModule = Annotated[
         show_default="as the index notes",
     ),
 ]  # fmt: skip
+Precision = Annotated[
+    Literal["auto", "float32", "bf16", "int8"],
+    typer.Option(
+        help="Of the arithmetic: auto is float32, or what a classifier was fitted with; bf16 and "
+        "int8 are faster on CPUs made for them, and int8 needs a calibration (`calibrate`).",
+    ),
+]
+Engine = Annotated[
+    settings.EngineName,
+    typer.Option(help="What computes: OpenVINO, or ONNX Runtime (extra [onnxruntime])."),
+]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=1001, help="Labels per image.")]
 Labels = Annotated[
     int,

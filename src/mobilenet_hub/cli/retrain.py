@@ -11,6 +11,7 @@ import typer
 from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import print_json, print_line, print_note
+from mobilenet_hub.cli.values import computed_by
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def retrain_command(
     resample: options.Resample = "bilinear",
     size: options.InputSize = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    precision: options.Precision = "auto",
+    engine: options.Engine = "openvino",
     path_column: _PathColumn = None,
     label_column: _LabelColumn = None,
     group_column: _GroupColumn = None,
@@ -149,7 +152,7 @@ def retrain_command(
     shown = make_progress(progress, lambda: None)
     try:
         result = retrain(
-            photos, output, module,
+            photos, output, computed_by(module, engine, precision),
             learning=LearningSettings(balance, strength, seed),
             shares=Shares(validation_share, test_share),
             unknown=unknown, assert_accuracy_at_least=assert_accuracy_at_least,

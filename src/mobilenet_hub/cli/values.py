@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
 
+from mobilenet_hub.settings import EngineName, Precision
 from mobilenet_hub.web.patience import TIMEOUT_VARIABLE
+
+if TYPE_CHECKING:
+    from mobilenet_hub.inference import InferenceModule
 
 
 class Size(NamedTuple):
@@ -23,6 +27,16 @@ class Shard(NamedTuple):
 
     share: int
     shares: int
+
+
+def computed_by(
+    module: str, engine: EngineName, precision: Precision | Literal["auto"]
+) -> InferenceModule:
+    """A module in inference, as the options of a command say."""
+    from mobilenet_hub.inference import InferenceModule
+
+    chosen = None if precision == "auto" else precision
+    return InferenceModule(module, engine=engine, precision=chosen)
 
 
 def parse_size(text: str) -> Size:

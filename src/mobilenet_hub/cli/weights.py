@@ -1,10 +1,11 @@
-"""`fetch`, `import`, `convert` and `cache`: weights, from where they are to where they are used."""
+"""`fetch`, `import`, `convert`, `calibrate`, `cache`: weights, from where they are to their use."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,11 +13,13 @@ import typer
 from mobilenet_hub.cli import options, weights_options
 from mobilenet_hub.cli.output import (
     EXIT_ERROR,
+    note_passed_over,
     print_error,
     print_json,
     print_line,
     print_note,
     print_table,
+    printable,
 )
 from mobilenet_hub.weights.storage import store
 
@@ -34,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command("fetch")(fetch_command)
     app.command("import")(import_command)
     app.command("convert")(convert_command)
+    app.command("calibrate")(calibrate_command)
     cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
     cache.command("list")(cache_list_command)
     cache.command("verify")(cache_verify_command)
@@ -108,7 +112,7 @@ def import_command(
     file: weights_options.WeightsFile,
     handle: weights_options.As = None,
     ema: weights_options.Averages = None,
-    calibrate: weights_options.Calibrate = None,
+    batch_norm_photos: weights_options.BatchNormPhotos = None,
     repin: weights_options.Repin = False,
     force: weights_options.AnySize = False,
     as_json: options.Json = False,
@@ -117,15 +121,15 @@ def import_command(
     from mobilenet_hub.conversion.importing import import_file
 
     result = import_file(
-        file, handle=handle, use_ema=ema, photos=calibrate, repin=repin, force=force
+        file, handle=handle, use_ema=ema, photos=batch_norm_photos, repin=repin, force=force
     )
-    if result.calibration is not None:
-        for path, reason in result.calibration.failures:
+    if result.batch_norm is not None:
+        for path, reason in result.batch_norm.failures:
             print_note(f"skipped {path}: {reason}")
     if result.folded:
         print_note(
             f"{result.folded} layers have batch norm folded into them: exact for inference; "
-            f"--calibrate DIR makes them fit for training"
+            f"--batch-norm-photos DIR makes them fit for training"
         )
     _print_entries(f"now those of {result.module.handle}", [result.entry], as_json=as_json)
 
@@ -143,6 +147,49 @@ def convert_command(
 
     path, _ = convert_file(file, to, output=output, handle=handle, use_ema=ema, any_size=force)
     print_line(path)
+
+
+def calibrate_command(
+    module: weights_options.Calibrated,
+    photos: options.Paths,
+    size: options.InputSize = None,
+    limit: weights_options.PhotoLimit = 1000,
+    name: weights_options.PhotosName = None,
+    all_files: options.AllFiles = False,
+    follow_links: options.FollowLinks = False,
+    root: options.Root = None,
+    path_column: options.PathColumn = None,
+    image_column: options.ImageColumn = None,
+    id_column: options.IdColumn = None,
+    timeout: options.Timeout = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure on photos what int8 needs to know of weights, and how close to float32 it comes.
+
+    The result is kept in the cache, for `--precision int8`. Each half of the photos is compared
+    with a calibration on the other half.
+    """
+    from mobilenet_hub.conversion.calibrate import calibrate
+    from mobilenet_hub.pipeline.sources.resolve import open_words
+    from mobilenet_hub.pipeline.sources.source import SourceOptions
+
+    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
+    source = open_words(photos, how)
+    named = name or ", ".join(photos)[:200]
+    done = calibrate(module, source, name=named, size=size, limit=limit)
+    for path, reason in done.failures:
+        print_note(f"skipped {printable(path)}: {reason}")
+    note_passed_over(source.passed_over)
+    calibration = done.calibration
+    if as_json:
+        facts = {"path": str(done.path), "sha256": calibration.sha256, "size": calibration.size,
+                 "photos": asdict(calibration.photos), "method": calibration.method}  # fmt: skip
+        certificates = [asdict(certificate) for certificate in calibration.certificates]
+        print_json({**facts, "certificates": certificates}, indent=True)
+        return
+    rows = [["calibrated on", str(calibration.photos)]]
+    rows += [["int8", certificate.in_words()] for certificate in calibration.certificates]
+    print_table("", [("fact", "cyan"), ("value", "")], [*rows, ["kept in", str(done.path)]])
 
 
 def cache_list_command(as_json: options.Json = False) -> None:

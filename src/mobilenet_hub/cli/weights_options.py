@@ -78,13 +78,29 @@ Averages = Annotated[
         show_default="for V2, not for V1",
     ),
 ]
-Calibrate = Annotated[
+BatchNormPhotos = Annotated[
     str | None,
     typer.Option(
+        "--batch-norm-photos",
         metavar="DIR",
         help="Measure the statistics of folded batch norm on the photos in this folder, so that "
         "the network can be trained further.",
     ),
+]
+Calibrated = Annotated[
+    str,
+    typer.Argument(
+        metavar="HANDLE_OR_PATH",
+        help=f"The network: a module's handle, or the path of weights of your own ({ANY_WEIGHTS}).",
+        show_default=False,
+    ),
+]
+PhotoLimit = Annotated[
+    int, typer.Option(min=22, help="Take so many photos, the first that can be read.")
+]
+PhotosName = Annotated[
+    str | None,
+    typer.Option(help="What to call the photos in the record.", show_default="their paths"),
 ]
 AnySize = Annotated[
     bool,

@@ -1,185 +1,161 @@
-"""Statistics for networks that came without: a folded network made fit to be trained further.
+"""`hub.calibrate`: what int8 needs to know of weights, from photos.
 
-Frozen graphs and TFLite files hold convolutions with batch norm folded into them. That is exact for
-inference, but nothing is left of the means and variances that training needs. They are measured
-here: over photos like those the network will see, on the values that each convolution has before
-its batch norm. What the network computes in inference stays the same (see `weights.unfold`).
+Photos are read once, into a temporary file, so that memory is bounded. From them come the range of
+each tensor of activations and the correction of each bias; then, for each half with what the other
+gave, how far int8 is from float32 on photos it has not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mobilenet_hub.errors import ImageError, ItemError, WeightsError
-from mobilenet_hub.graph import build_graph
-from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
-from mobilenet_hub.images import MAX_PIXELS, Preprocessing
+from mobilenet_hub.conversion.certify import certify
+from mobilenet_hub.conversion.measure import measure
+from mobilenet_hub.errors import ImageError, InputError, ItemError, WeightsError
+from mobilenet_hub.images import preprocess
 from mobilenet_hub.images.limits import max_bytes
-from mobilenet_hub.networks import Layer
+from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pipeline.sources.resolve import open_sources
-from mobilenet_hub.pipeline.sources.source import SourceLike
-from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
-from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.unfold import folded_layers, unfold
+from mobilenet_hub.pipeline.sources.source import Source, SourceLike
+from mobilenet_hub.runtime.contracts import Images
+from mobilenet_hub.settings import PreprocessingSettings
+from mobilenet_hub.weights.calibration import Calibration, Photos
+from mobilenet_hub.weights.resolve import Spec
+from mobilenet_hub.weights.storage.calibrations import keep_calibration
 
-MIN_PHOTOS = 10
-_BATCH = 16
-
-Float64 = NDArray[np.float64]
+MIN_PHOTOS = 22  # so that of each half there are ten nearest
+MAX_PHOTOS = 1000  # more change next to nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Weights with measured statistics.
+class Calibrated:
+    """What came of it.
 
     Attributes:
-        weights: unfolded; their metadata says so.
-        photos: how many photos were used.
-        failures: path and reason of those that could not be read.
+        calibration: with its certificate.
+        path: where it is kept.
+        failures: path and reason of the photos that could not be read.
     """
 
-    weights: Weights
-    photos: int
+    calibration: Calibration
+    path: Path
     failures: tuple[tuple[str, str], ...]
 
 
 def calibrate(
-    weights: Weights,
-    photos: SourceLike,
+    module: Spec,
+    photos: SourceLike | Source,
     *,
-    image_size: int,
+    name: str = "",
+    size: tuple[int, int] | None = None,
+    limit: int = MAX_PHOTOS,
     progress: Callable[[int], None] | None = None,
-) -> Calibration:
-    """Measure the statistics of a folded network's layers on photos.
+) -> Calibrated:
+    """Measure what `precision="int8"` needs to know of weights, and keep it in the cache.
 
-    They are preprocessed as TF-Slim evaluates: the central 87.5 %, squashed, bilinear.
+    ```python
+    hub.calibrate("google/imagenet/mobilenet_v2_100_96/feature_vector", "photos/")
+    hub.Module("google/imagenet/mobilenet_v2_100_96/feature_vector", precision="int8")
+    ```
 
     Args:
-        weights: of a network of which some layers, or all, are folded.
-        photos: a folder, or whatever else holds images; a hundred varied ones are enough.
-        image_size: height and width that the network was trained for, in pixels.
+        module: a module, its handle or the path of weights. It belongs to the weights of the
+            features: classifiers with the same ones take the same calibration.
+        photos: at least 22 varied ones like those that will be computed, better hundreds; see
+            `hub.embed`.
+        name: of the set of photos, for the record; by default that of the folder.
+        size: height and width, where the module's input size is not fixed.
+        limit: how many photos are taken, the first that can be read.
         progress: is called with the number of photos so far.
 
     Raises:
-        WeightsError: nothing is folded, or fewer than ten photos can be read.
-        SourceError: the folder is not there.
+        WeightsError: too few photos can be read.
+        InputError: another size than the fixed one, or a limit below 22.
+        UnknownHandleError, MissingWeightsError, SourceError, CacheError: as `hub.embed`.
     """
-    layers = folded_layers(weights)
-    if not layers:
-        raise WeightsError(
-            f"{weights.metadata.get('source', 'these weights')} has its batch norm: there is "
-            f"nothing to calibrate. Import it without --calibrate. Received: no folded layer"
+    loaded = InferenceModule(module, precision="float32")
+    own = loaded.preprocessing
+    height, width = size or (own.height, own.width)
+    if loaded.info.fixed_size and (height, width) != (own.height, own.width):
+        raise InputError(
+            f"the input size of {loaded.info.handle} is fixed to {own.height}. "
+            f"Received: {height}x{width}"
         )
-    names = tuple(layer.scope for layer in layers)
-    runner = Runner(lambda spec: _statistics_graph(weights, layers, spec), make_engine())
-    moments = {scope: _Moments() for scope in names}
-    failures: list[tuple[str, str]] = []
-    count = 0
-    for batch in _batches(photos, image_size, failures):
-        outputs = runner(batch, _output_names(names), throughput=True)
-        for scope in names:
-            moments[scope].add(outputs[f"{scope}/mean"], outputs[f"{scope}/variance"])
-        count += len(batch)
-        if progress is not None:
-            progress(count)
-    if count < MIN_PHOTOS:
-        reasons = "".join(f"; {path}: {reason}" for path, reason in failures[:3])
-        raise WeightsError(
-            f"Calibration needs at least {MIN_PHOTOS} photos, better 100 varied ones. "
-            f"Received: {count} that can be read{reasons}"
-        )
-    biases = {scope: weights.tensors[f"{scope}/BatchNorm/beta"] for scope in names}
-    scales = {scope: weights.tensors[f"{scope}/BatchNorm/gamma"] for scope in names}
-    measured = {scope: moments[scope].of_input(scales[scope], biases[scope]) for scope in names}
-    metadata = {
-        **weights.metadata,
-        "batch_norm": "unfolded",
-        "calibration": f"means and variances of {len(names)} folded layers measured on {count} "
-        f"photos at {image_size} px; inference is unchanged",
-    }
-    tensors = unfold(weights.tensors, measured)
-    return Calibration(Weights(weights.network, tensors, metadata), count, tuple(failures))
+    if limit < MIN_PHOTOS:
+        raise InputError(f"limit must be at least {MIN_PHOTOS}. Received: {limit}")
+    source = photos if isinstance(photos, Source) else open_sources(photos)
+    named = name or (Path(photos).name if isinstance(photos, str | Path) else "photos")
+    settings = replace(own, height=height, width=width)
+    weights = loaded.current_weights()
+    with read_photos(source, settings, limit, progress) as read:
+        described = Photos(named, len(read.pixels), read.sha256)
+        calibration = measure(weights, read.pixels, described)
+        certificate = certify(weights, read.pixels, described)
+    calibration = replace(calibration, certificates=(certificate,))
+    return Calibrated(calibration, keep_calibration(calibration), read.failures)
 
 
-@dataclass(slots=True)
-class _Moments:
-    """Mean and variance over all images, put together from those of each (all have one size)."""
+@dataclass(frozen=True, slots=True)
+class ReadPhotos:
+    """Photos as a network takes them.
 
-    means: list[Float64] = field(default_factory=list)
-    variances: list[Float64] = field(default_factory=list)
+    Attributes:
+        pixels: [photos, height, width, 3], in a temporary file.
+        ids: of the items.
+        sha256: of the photos' own sha256s, in order.
+        failures: path and reason of those that could not be read.
+    """
 
-    def add(self, means: NDArray[np.float32], variances: NDArray[np.float32]) -> None:
-        """Those of a batch: [batch, channels]."""
-        self.means.append(means.astype(np.float64))
-        self.variances.append(variances.astype(np.float64))
-
-    def of_input(
-        self, scale: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and variance of x, where those that were added are of `scale x + bias`."""
-        means, variances = np.concatenate(self.means), np.concatenate(self.variances)
-        mean, variance = means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
-        # A channel that folding scaled by 0 is constant, and nothing is known of its x.
-        factor = np.where(scale == 0, 1.0, scale.astype(np.float64))
-        mean = np.where(scale == 0, 0.0, (mean - bias) / factor)
-        variance = np.where(scale == 0, 1.0, variance / factor**2)
-        return mean.astype(np.float32), variance.astype(np.float32)
+    pixels: Images
+    ids: tuple[str, ...]
+    sha256: str
+    failures: tuple[tuple[str, str], ...]
 
 
-def _batches(
-    photos: SourceLike, size: int, failures: list[tuple[str, str]]
-) -> Iterator[NDArray[np.float32]]:
-    preprocessing = Preprocessing(size, size, "slim", "tf1")
-    limit, batch = max_bytes(MAX_PIXELS), []
-    for item in open_sources(photos).items():
-        try:
-            data, _ = item.read(limit)
-            batch.append(preprocessing(data, path=item.path))
-        except (ImageError, ItemError, OSError) as error:
-            failures.append((item.path, str(error)))
-            continue
-        if len(batch) == _BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+@contextmanager
+def read_photos(
+    source: Source,
+    settings: PreprocessingSettings,
+    limit: int = MAX_PHOTOS,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[ReadPhotos]:
+    """Decode the first photos of a source into a temporary file.
 
-
-def _output_names(scopes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{scope}/{what}" for scope in scopes for what in ("mean", "variance"))
-
-
-def _statistics_graph(weights: Weights, layers: Sequence[Layer], spec: GraphSpec) -> Graph:
-    """The network's graph with each image's mean and variance of the given layers as outputs."""
-    graph = build_graph(
-        weights,
-        "feature_vector",
-        input_dtype=spec.input_dtype,
-        size=(spec.height, spec.width),
-    )
-    for layer in layers:
-        _add_statistics(graph, layer)
-    return graph
-
-
-def _add_statistics(graph: Graph, layer: Layer) -> None:
-    def node(kind: str, inputs: list[str], output: str, **attributes: Attribute) -> str:
-        graph.nodes.append(Node(kind, inputs, output, attributes))
-        return output
-
-    scope = layer.scope
-    value = f"{scope}/conv"  # see `graph`: the convolution with its bias, nothing after it
-    over_pixels = {"axes": [2, 3]}
-    mean = node("ReduceMean", [value], f"{scope}/mean4", keepdims=1, **over_pixels)
-    centred = node("Sub", [value, mean], f"{scope}/centred")
-    square = node("Mul", [centred, centred], f"{scope}/square")
-    outputs = (
-        node("ReduceMean", [value], f"{scope}/mean", keepdims=0, **over_pixels),
-        node("ReduceMean", [square], f"{scope}/variance", keepdims=0, **over_pixels),
-    )
-    for name in outputs:
-        graph.outputs.append(Port(name, ("batch", layer.out_channels)))
+    Raises:
+        WeightsError: too few can be read.
+    """
+    digest, ids, failures = hashlib.sha256(), list[str](), list[tuple[str, str]]()
+    most = max_bytes(settings.max_pixels)
+    image = np.empty(settings.shape, settings.dtype)
+    with tempfile.TemporaryFile() as file:
+        for item in source.items():
+            try:
+                data, _ = item.read(most)
+                preprocess(data, settings, image, item.path)
+            except (ImageError, ItemError, OSError) as error:
+                failures.append((item.path, str(error)))
+                continue
+            digest.update(hashlib.sha256(data).digest())
+            ids.append(item.id)
+            image.tofile(file)
+            if progress is not None:
+                progress(len(ids))
+            if len(ids) == limit:
+                break
+        if len(ids) < MIN_PHOTOS:
+            reasons = "".join(f"; {path}: {reason}" for path, reason in failures[:3])
+            raise WeightsError(
+                f"Calibration needs at least {MIN_PHOTOS} photos, better hundreds of varied ones. "
+                f"Received: {len(ids)} that can be read{reasons}"
+            )
+        file.flush()
+        shape = (len(ids), *settings.shape)
+        pixels = np.memmap(file, settings.dtype, "r", shape=shape)
+        yield ReadPhotos(pixels, tuple(ids), digest.hexdigest(), tuple(failures))

@@ -18,7 +18,7 @@ from mobilenet_hub.weights.storage.cache import Record
 from mobilenet_hub.weights.unfold import folded_layers
 
 if TYPE_CHECKING:
-    from mobilenet_hub.conversion.calibrate import Calibration
+    from mobilenet_hub.conversion.batch_norm import MeasuredBatchNorm
     from mobilenet_hub.pipeline.sources.source import SourceLike
 
 Format = Literal["safetensors", "keras"]
@@ -32,14 +32,14 @@ class Imported:
         module: whose weights they are now.
         entry: the record in the cache.
         folded: how many layers have batch norm folded into them: exact for inference, unfit for
-            training until they are calibrated.
-        calibration: how they were calibrated, if they were.
+            training until its statistics are measured.
+        batch_norm: what was measured, if it was.
     """
 
     module: ModuleInfo
     entry: Record
     folded: int
-    calibration: Calibration | None
+    batch_norm: MeasuredBatchNorm | None
 
 
 def import_file(
@@ -58,7 +58,7 @@ def import_file(
         path: of a file, folder, archive or checkpoint.
         handle: of the module, where the file does not say which it is.
         use_ema: whether exponential moving averages in a checkpoint are taken; see `readers.read`.
-        photos: a folder of photos to calibrate a folded network on.
+        photos: to measure the statistics of folded batch norm on.
         repin: accept them even if the project's lock file pins others.
         force: accept a handle of another image size than the file itself tells, and that weights
             without logits replace others that have them.
@@ -73,14 +73,15 @@ def import_file(
         CacheError: the cache cannot be written.
     """
     module, weights = readers.read_module(path, handle=handle, use_ema=use_ema, any_size=force)
-    calibration = None
+    measured = None
     if photos is not None:
-        from mobilenet_hub.conversion.calibrate import calibrate
+        from mobilenet_hub.conversion.batch_norm import measure_batch_norm
 
-        calibration = calibrate(weights, photos, image_size=module.image_size, progress=progress)
-        weights = calibration.weights
+        size = module.image_size
+        measured = measure_batch_norm(weights, photos, image_size=size, progress=progress)
+        weights = measured.weights
     entry = store.keep(weights, module, repin=repin, force=force)
-    return Imported(module, entry, len(folded_layers(weights)), calibration)
+    return Imported(module, entry, len(folded_layers(weights)), measured)
 
 
 def convert_file(

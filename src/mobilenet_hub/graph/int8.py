@@ -10,7 +10,13 @@ import numpy as np
 
 from mobilenet_hub.graph.float32 import INPUT, Builder, InputDType
 from mobilenet_hub.graph.onnx_format import Graph
-from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, pixel_scale, quantize
+from mobilenet_hub.graph.quantize import (
+    QuantizedLayer,
+    Scale,
+    pixel_scale,
+    quantize,
+    same_padding,
+)
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.weights.calibration import Calibration
 from mobilenet_hub.weights.canonical import Weights
@@ -22,20 +28,30 @@ class QuantizedBuilder(Builder):
     def __init__(self, weights: Weights, graph: Graph, calibration: Calibration) -> None:
         super().__init__(weights, graph)
         self._layers = quantize(weights, calibration)
-        self._pixels = pixel_scale(weights.network)
+        self._size = calibration.size
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
-        """`images` to `scaled`, NCHW. Float images are rounded to whole pixel values."""
+        """`images` to `scaled`: NCHW, padded for the first layer, black is 0.
+
+        Float images are rounded to whole pixel values. What the range of the input has below black
+        is in the first bias; a border that the convolution pads itself would lack it.
+        """
         pixels = INPUT
         if input_dtype == "float32":
             pixels = self._quantize(pixels, "pixels", Scale(1 / 255, 0))
         pixels = self.node("Transpose", [pixels], "channels_first", perm=[0, 3, 1, 2])
-        self._dequantize(pixels, "scaled", self._pixels)
+        scale, zero = pixel_scale(self.weights.network)
+        first = self.weights.network.convolutions[0]
+        borders = [same_padding(extent, first) for extent in self._size]
+        pads = np.array([0, 0, *(b for b, _ in borders), 0, 0, *(a for _, a in borders)], np.int64)
+        inputs = [pixels, self.constant("pads", pads), self.constant("padding", np.uint8(zero))]
+        self._dequantize(self.node("Pad", inputs, "padded"), "scaled", scale)
 
     def add_convolution(self, layer: Layer, value: str) -> str:
         """One layer: convolution with folded batch norm, activation, residual."""
         scope, numbers = layer.scope, self._layers[layer.scope]
-        value = self.node_of(layer, [value, *self._parameters(scope, numbers)])
+        padding = "SAME_UPPER" if self.values else "VALID"  # the first is padded already
+        value = self.node_of(layer, [value, *self._parameters(scope, numbers)], padding)
         if numbers.output is None:
             value = self.activated(layer, value)
         else:  # bytes end where the activation does

@@ -68,15 +68,15 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
         weights: of the network.
         calibration: of these weights.
     """
-    ranges, value = calibration.ranges, pixel_scale(weights.network)
+    ranges, value = calibration.ranges, pixel_scale(weights.network)[0]
     result: dict[str, QuantizedLayer] = {}
     for layer in weights.network.convolutions:
         output = _scale(layer, ranges[layer.scope]) if layer.scope in ranges else None
         total = _scale(layer, ranges[f"{layer.scope}/add"]) if layer.residual else None
         kernel, bias = fold_batch_norm(layer, weights.tensors)
         if not result:
-            rest = weights.network.input_range[0] + value.zero * value.step
-            bias = bias + rest * kernel.sum((0, 1, 2), dtype=np.float32)
+            black = weights.network.input_range[0]
+            bias = bias + np.float32(black) * kernel.sum((0, 1, 2), dtype=np.float32)
         kernel = oihw(layer, kernel)
         steps = _kernel_steps(kernel)
         whole = np.rint(kernel / steps[:, None, None, None]).astype(np.int8)
@@ -89,11 +89,17 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
     return result
 
 
-def pixel_scale(net: Network) -> Scale:
-    """The scale of the bytes of images; less than half a step is left, for the first bias."""
+def pixel_scale(net: Network) -> tuple[Scale, int]:
+    """The scale of the bytes of images, black being 0, and the pixel that means 0 to a network."""
     low, high = net.input_range
     step = (high - low) / 255
-    return Scale(step, min(max(round(-low / step), 0), 255))
+    return Scale(step, 0), min(max(round(-low / step), 0), 255)
+
+
+def same_padding(extent: int, layer: Layer) -> tuple[int, int]:
+    """How many pixels TensorFlow's SAME puts before and after so many."""
+    total = max((-(-extent // layer.stride) - 1) * layer.stride + layer.kernel - extent, 0)
+    return total // 2, total - total // 2
 
 
 def _scale(layer: Layer, greatest: float) -> Scale:
@@ -106,12 +112,17 @@ def _scale(layer: Layer, greatest: float) -> Scale:
 def _kernel_steps(kernel: Float32) -> Float32:
     """What one level of a kernel [out, in, height, width] is worth, for each output channel."""
     greatest = np.abs(kernel).max((1, 2, 3))
-    _, inputs, rows, _ = kernel.shape
-    if rows > 1 < inputs:  # which inputs are neighbours depends on the engine: the worst two
-        ordered = np.sort(kernel.reshape(len(kernel), -1))
-        pairs = np.maximum(ordered[:, -2:].sum(1), -ordered[:, :2].sum(1))
-        greatest = np.maximum(greatest, pairs)
-    elif inputs > 1:
-        padded = np.pad(kernel[:, :, 0, 0], ((0, 0), (0, inputs % 2)))
-        greatest = np.maximum(greatest, np.abs(padded[:, 0::2] + padded[:, 1::2]).max(1))
+    inputs = kernel.shape[1]
+    if inputs > 1:
+        last = kernel.transpose((0, 2, 3, 1))
+        even = np.pad(last, ((0, 0), (0, 0), (0, 0), (0, inputs % 2)))
+        for laid_out in (kernel, last, even):  # as ONNX Runtime does, or OpenVINO
+            greatest = np.maximum(greatest, _pair_sums(laid_out.reshape(len(kernel), -1)))
     return (np.where(greatest > 0, greatest, 1) / _LEVELS).astype(np.float32)
+
+
+def _pair_sums(rows: Float32) -> Float32:
+    """Of each row, the greatest absolute sum of the first and second, third and fourth, ..."""
+    rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    sums: Float32 = np.abs(rows[:, 0::2] + rows[:, 1::2]).max(1)
+    return sums

@@ -222,9 +222,12 @@ def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:
 def _layout(module: InferenceModule, settings: Settings) -> Layout:
     """The columns of the rows, and all that determines what is in them."""
     weights = module.current_weights()
+    preprocessing = settings.preprocessing
+    calibration = module.calibration((preprocessing.height, preprocessing.width))
     metadata = {
         "handle": module.info.handle,
         "weights_sha256": fingerprint(weights),
+        **({} if calibration is None else {"calibration_sha256": calibration.sha256}),
         **settings.to_dict(),
         "library_version": __version__,
         "verification": remembered(module),

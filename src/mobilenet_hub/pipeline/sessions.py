@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
-from mobilenet_hub.graph import build_graph
-from mobilenet_hub.graph.onnx_format import Port
-from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.graph.onnx_format import Graph, Port
+from mobilenet_hub.inference import InferenceModule, graph_of
 from mobilenet_hub.runtime import GraphSpec, Session, micro_batch_of
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import Settings
@@ -80,16 +80,18 @@ class Workers:
     Args:
         make_session: compiles the network for one thread.
         spec: of its input.
+        micro_batch: how many images its sessions take.
         limit: the greatest number of workers.
 
     Attributes:
         buffer_images: how many images the buffer of each holds.
     """
 
-    def __init__(self, make_session: Callable[[], Session], spec: GraphSpec, limit: int) -> None:
+    def __init__(
+        self, make_session: Callable[[], Session], spec: GraphSpec, micro_batch: int, limit: int
+    ) -> None:
         self._make_session = make_session
         self._spec = spec
-        micro_batch = micro_batch_of(spec.height, spec.width)
         images = min(_BUFFER_IMAGES, _BUFFER_BYTES // (3 * spec.height * spec.width))
         self.buffer_images = max(micro_batch, images - images % micro_batch)
         self._left = limit
@@ -140,19 +142,19 @@ def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Worke
     with _pools_lock:
         pools = _pools.setdefault(module, {})
         if key not in pools or pools[key][0] is not weights:
-            make_session = _session_maker(module, weights, spec, features=features, logits=logits)
-            pools[key] = weights, Workers(make_session, spec, limit)
+            micro_batch = micro_batch_of(spec.height, spec.width, module.compute.precision)
+            graph = _graph(module, weights, spec, features=features, logits=logits)
+            engine = module.engine_for_one_thread()
+            make_session = partial(engine.compile, graph, spec, micro_batch=micro_batch)
+            pools[key] = weights, Workers(make_session, spec, micro_batch, limit)
         return pools[key][1]
 
 
-def _session_maker(
+def _graph(
     module: InferenceModule, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
-) -> Callable[[], Session]:
-    """Compiles for one thread; the graph is built once."""
+) -> Graph:
     task: Task = "classification" if logits else "feature_vector"
-    size = (spec.height, spec.width)
-    graph = build_graph(weights, task, input_dtype=spec.input_dtype, size=size)
+    graph = graph_of(weights, module.compute.precision, task, spec)
     if features and logits:  # inside of the graph they are there already
         graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
-    engine = module.engine_for_one_thread()
-    return lambda: engine.compile(graph, spec, micro_batch=micro_batch_of(*size))
+    return graph

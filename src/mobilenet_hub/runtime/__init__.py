@@ -49,6 +49,7 @@ __all__ = [
 # one image of 224×224 at a time is fastest, four of 128×128, eight of 96×96 (benchmarks/README.md).
 _MICRO_BATCH_PIXELS = 8 * 96 * 96
 _MAX_MICRO_BATCH = 8
+_INT8_TIMES = 3  # bytes are smaller: four of 224×224, 16 of 96×96
 _COMPILED_FORMS = 8  # per Runner; variable-size networks may be called with many sizes
 
 
@@ -70,7 +71,8 @@ def make_engine(
 
     Args:
         name: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
-        precision: `float32`, or `bf16` (OpenVINO on CPUs that have it).
+        precision: `float32`; `bf16` (OpenVINO on CPUs that have it); `int8`, of graphs that are
+            quantized, on CPUs.
         threads: how many cores to use; all that the process may use by default.
         providers: of ONNX Runtime, most wanted first: the way to CUDA, CoreML and DirectML.
 
@@ -82,21 +84,27 @@ def make_engine(
     if not isinstance(threads, int) or threads < 1:
         raise EngineError(f"threads must be a whole number, at least 1. Received: {threads!r}")
     if precision not in get_args(Precision):
-        raise EngineError(f"precision must be 'float32' or 'bf16'. Received: {precision!r}")
+        raise EngineError(
+            f"precision must be one of {get_args(Precision)}. Received: {precision!r}"
+        )
     if name == "openvino":
         return openvino.OpenVINOEngine(precision, threads)
     if name == "onnxruntime":
-        if precision != "float32":
-            raise EngineError(f"engine 'onnxruntime' runs in float32 only. Received: {precision!r}")
+        if precision == "bf16":
+            raise EngineError("engine 'onnxruntime' runs in float32 and int8. Received: 'bf16'")
         if isinstance(providers, str) or not providers:
             raise EngineError(f"providers must be a list of names. Received: {providers!r}")
-        return ONNXRuntimeEngine(tuple(providers), threads)
+        if precision == "int8" and tuple(providers) != ("CPUExecutionProvider",):
+            raise EngineError(f"precision 'int8' runs on CPUs only. Received: {providers!r}")
+        return ONNXRuntimeEngine(precision, tuple(providers), threads)
     raise EngineError(f"engine must be one of {get_args(EngineName)}. Received: {name!r}")
 
 
-def micro_batch_of(height: int, width: int) -> int:
+def micro_batch_of(height: int, width: int, precision: Precision = "float32") -> int:
     """How many images of a size are computed at a time where there are many."""
-    return max(1, min(_MAX_MICRO_BATCH, _MICRO_BATCH_PIXELS // (height * width)))
+    times = _INT8_TIMES if precision == "int8" else 1
+    most = _MAX_MICRO_BATCH * (1 if times == 1 else 2)
+    return max(1, min(most, times * _MICRO_BATCH_PIXELS // (height * width)))
 
 
 class Runner:
@@ -156,7 +164,9 @@ class Runner:
 
     def session(self, spec: GraphSpec, *, throughput: bool) -> Session:
         """The compiled form for micro-batches (see `micro_batch_of`), or for single images."""
-        size = micro_batch_of(spec.height, spec.width) if throughput else None
+        size = None
+        if throughput:
+            size = micro_batch_of(spec.height, spec.width, self._engine.precision)
         with self._lock:  # compiling under the lock: callers of the same form wait, not compile too
             session = self._sessions.get((spec, size))
             if session is None:

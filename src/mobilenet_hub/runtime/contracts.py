@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.settings import Precision
+
 Images = NDArray[np.uint8] | NDArray[np.float32]
 Outputs = dict[str, NDArray[np.float32]]
 # Looks at a few images just before they are computed, while they come into the cache anyway; gets
@@ -54,7 +56,13 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """Something that compiles models."""
+    """Something that compiles models.
+
+    Attributes:
+        precision: of what it computes.
+    """
+
+    precision: Precision
 
     def compile(self, model: Model, spec: GraphSpec, *, micro_batch: int | None) -> Session:
         """Compile for throughput with micro-batches of that size, or for single images if None."""

@@ -9,12 +9,14 @@ import numpy as np
 
 from mobilenet_hub.errors import EngineError, MissingExtraError
 from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Model, Outputs
+from mobilenet_hub.settings import Precision
 
 
 class ONNXRuntimeEngine:
     """ONNX Runtime: the second engine on CPUs, and the way to GPUs."""
 
-    def __init__(self, providers: tuple[str, ...], threads: int) -> None:
+    def __init__(self, precision: Precision, providers: tuple[str, ...], threads: int) -> None:
+        self.precision: Precision = precision
         onnxruntime = import_onnxruntime()
         unknown = [p for p in providers if p not in onnxruntime.get_available_providers()]
         if unknown:

@@ -36,8 +36,9 @@ class OpenVINOEngine:
     """OpenVINO on the CPU."""
 
     def __init__(self, precision: Precision, threads: int) -> None:
+        self.precision: Precision = precision
         self._config: dict[str, str] = {
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": str(threads),
         }
         self._threads = threads

@@ -67,4 +67,12 @@ def embed_queries(
                 f"(sha256 {made['weights_sha256']}); name them with --module PATH. "
                 f"Received: {name}, sha256 {sha256}"
             )
+        size = (noted.preprocessing.height, noted.preprocessing.width)
+        calibration = loaded.calibration(size)
+        if calibration and calibration.sha256 != made.get("calibration_sha256"):
+            raise DatasetError(
+                "these embeddings were made in int8 by another calibration of "
+                f"{made['handle']} (sha256 {made.get('calibration_sha256')}) than that on this "
+                f"machine. Received: sha256 {calibration.sha256}"
+            )
     return embeddings(process_all(Processor(loaded, settings, threads=1), items, threads=1))

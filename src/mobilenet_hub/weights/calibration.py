@@ -8,6 +8,7 @@ else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -40,6 +41,10 @@ class Photos:
     count: int
     sha256: str
 
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.count:,} photos ({self.name}; sha256 {self.sha256[:12]})"
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -67,14 +72,29 @@ class Certificate:
     top1_loss: float | None = None
     top1_interval: tuple[float, float] | None = None
 
+    def in_words(self) -> str:
+        """All of it in one sentence."""
+        words = [
+            f"cosine to float32 {self.cosine:.4f}, at least {self.least_cosine:.3f}",
+            f"recall@10 {100 * self.recall:.1f} %",
+        ]
+        if self.agreement is not None:
+            words.append(f"same top-1 {100 * self.agreement:.1f} %")
+        if self.top1_loss is not None and self.top1_interval is not None:
+            low, high = (100 * bound for bound in self.top1_interval)
+            loss = f"{100 * self.top1_loss:+.1f} points of top-1 lost ({low:+.1f} to {high:+.1f})"
+            words.append(loss)
+        measured = f"{self.engine} on {self.instruction_set}"
+        return f"{', '.join(words)}; {self.photos}; {measured}"
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Ranges and corrections of one network at one input size.
 
     Attributes:
-        network: whose layers these are.
-        weights_sha256: of the feature tensors (`canonical.features_digest`).
+        network: whose layers these are; its head is none of this.
+        weights_sha256: of the feature tensors (`storage.pins.tensor_digests`).
         size: height and width of the input.
         ranges: the greatest absolute value of each layer's output, by scope; of its sum with a
             residual, by scope and `/add`. The last convolution, whose values stay float32, has
@@ -117,6 +137,16 @@ class Calibration:
         for name in ("ranges", "corrections"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
+    @property
+    def sha256(self) -> str:
+        """Of what decides the numbers: ranges and corrections, not what is said of them."""
+        digest = hashlib.sha256()
+        for name, greatest in sorted(self.ranges.items()):
+            digest.update(f"{name} {greatest!r}\n".encode())
+        for name, values in sorted(self.corrections.items()):
+            digest.update(f"{name}\n".encode() + values.astype("<f4").tobytes())
+        return digest.hexdigest()
+
     def to_bytes(self) -> bytes:
         """The file. Equal calibrations give equal bytes."""
         from safetensors.numpy import save
@@ -126,6 +156,7 @@ class Calibration:
             "format": FORMAT,
             "family": net.family,
             "depth_multiplier": net.depth_multiplier,
+            "input_range": list(net.input_range),
             "weights_sha256": self.weights_sha256,
             "size": list(self.size),
             "photos": asdict(self.photos),
@@ -150,7 +181,14 @@ class Calibration:
         try:
             record = json.loads(metadata.get("mobilenet_hub", ""))
             return cls(**_arguments(record, tensors))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise WeightsError(
                 f"{where}: expected a calibration ({FORMAT}). Received: {error}"
             ) from error
@@ -160,8 +198,11 @@ def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, An
     if record["format"] != FORMAT:
         raise _refusal(f"format {printable(record['format'])[:100]!r}")
     height, width = map(int, record["size"])
+    low, high = map(float, record["input_range"])
     return {
-        "network": network(record["family"], float(record["depth_multiplier"])),
+        "network": network(
+            record["family"], float(record["depth_multiplier"]), input_range=(low, high)
+        ),
         "weights_sha256": printable(record["weights_sha256"])[:64],
         "size": (height, width),
         "ranges": {str(name): float(greatest) for name, greatest in record["ranges"].items()},

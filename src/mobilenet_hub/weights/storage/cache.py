@@ -2,6 +2,7 @@
 
     weights/mobilenet_v2_100_224.json                          which file, and where it came from
     weights/mobilenet_v2_100_224.<sha256>.safetensors          the weights
+    calibrations/<sha256>_224x224.safetensors                  what int8 needs to know of weights
     downloads/mobilenet_v2_100_224.<...>.part                  a download that can be resumed
     locks/mobilenet_v2_100_224.lock                            held while one process fetches
     pins/mobilenet_v2_100_224.lock                             what was downloaded first, imported

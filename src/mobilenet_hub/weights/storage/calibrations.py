@@ -1,0 +1,83 @@
+"""Where calibrations lie: those of the user in the cache, before those inside this package.
+
+    calibrations/<sha256 of the feature tensors>_224x224.safetensors
+
+Both have one name for one thing, so a calibration of the user's own takes the place of a bundled
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from mobilenet_hub.errors import MissingCalibrationError, WeightsError
+from mobilenet_hub.weights.calibration import MAX_FILE_BYTES, Calibration
+from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.storage.cache import Cache
+from mobilenet_hub.weights.storage.pins import tensor_digests
+
+FOLDER = "calibrations"
+
+
+def load_calibration(weights: Weights, size: tuple[int, int]) -> Calibration:
+    """The calibration of a network's features for an input size.
+
+    Args:
+        weights: of the network; what follows its features may be another classifier's.
+        size: height and width.
+
+    Raises:
+        MissingCalibrationError: there is none.
+        WeightsError: it is damaged.
+        CacheError: the cache cannot be read.
+    """
+    features, _ = tensor_digests(weights)
+    for path in _places(file_name(features, size)):
+        if (calibration := _read(path)) is None:
+            continue
+        if (calibration.weights_sha256, calibration.size) != (features, size):
+            raise WeightsError(f"{path}: a calibration of other weights. Delete it.")
+        if calibration.network.input_range == weights.network.input_range:
+            return calibration
+    height, width = size
+    raise MissingCalibrationError(
+        "int8 needs to know how large the values inside the network become: measure it on photos "
+        "like yours with `mobilenet-hub calibrate HANDLE PHOTOS`, or use another precision. "
+        f"Received: {weights.metadata.get('source', 'weights')} at {height}x{width}, not calibrated"
+    )
+
+
+def keep_calibration(calibration: Calibration) -> Path:
+    """Put a calibration into the cache, in place of one that is there; its path.
+
+    Raises:
+        CacheError: the cache cannot be written.
+    """
+    cache = Cache()
+    path = cache.directory / FOLDER / file_name(calibration.weights_sha256, calibration.size)
+    with cache.errors("write"):
+        cache.write(path, calibration.to_bytes())
+    return path
+
+
+def file_name(weights_sha256: str, size: tuple[int, int]) -> str:
+    """What the file of a calibration is called."""
+    return f"{weights_sha256}_{size[0]}x{size[1]}.safetensors"
+
+
+def _places(name: str) -> Iterator[Path]:
+    yield Cache().directory / FOLDER / name
+    yield Path(str(files("mobilenet_hub").joinpath("data", FOLDER, name)))
+
+
+def _read(path: Path) -> Calibration | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(data) > MAX_FILE_BYTES:
+        raise WeightsError(f"{path}: a calibration has at most {MAX_FILE_BYTES} bytes.")
+    return Calibration.from_bytes(data, str(path))

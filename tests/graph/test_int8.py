@@ -1,0 +1,107 @@
+"""The graph in int8: valid, close to float32, and free of sums that 16 bits cannot hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from calibration_support import clouds, least_cosine, measured
+from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.quantize import quantize, same_padding
+from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
+from weights_support import load_bundled
+
+V2 = "mobilenet_v2_035_224"
+
+
+@pytest.fixture(scope="module", params=[V2, "mobilenet_v1_025_224"])
+def weights(request):
+    return load_bundled(request.param)
+
+
+@pytest.fixture(scope="module")
+def calibration(weights):
+    return measured(weights)
+
+
+def runner(weights, calibration=None, engine="openvino", task="feature_vector"):
+    def build(spec: GraphSpec):
+        return build_graph(
+            weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype,
+            size=(spec.height, spec.width), calibration=calibration,
+        )  # fmt: skip
+
+    precision = "float32" if calibration is None else "int8"
+    return Runner(build, make_engine(engine, precision=precision))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_model_passes_onnxs_checker(weights, calibration, dtype):
+    graph = build_graph(
+        weights, "feature_vector", input_dtype=dtype, size=(96, 96), calibration=calibration
+    )
+    onnx.checker.check_model(onnx.load_from_string(graph.to_bytes()), full_check=True)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_features_are_close_to_float32_on_other_pictures(weights, calibration, engine):
+    images = clouds(8, seed=1)
+    exact = runner(weights)(images)["default"]
+    rounded = runner(weights, calibration, engine)(images)["default"]
+    assert least_cosine(exact, rounded) > 0.97
+    assert np.abs(exact - rounded).max() > 0
+
+
+def test_float_images_give_what_their_pixels_give(weights, calibration):
+    images = clouds(4, seed=2)
+    run = runner(weights, calibration)
+    np.testing.assert_array_equal(
+        run(images)["default"], run(images.astype(np.float32) / 255)["default"]
+    )
+
+
+def test_an_images_features_do_not_depend_on_its_place(weights, calibration):
+    images, run = clouds(19, seed=3), runner(weights, calibration)
+    together = run(images)["default"]
+    np.testing.assert_array_equal(run(images[::-1].copy())["default"][::-1], together)
+    np.testing.assert_array_equal(run(images[5:6], throughput=True)["default"], together[5:6])
+
+
+def test_endpoints_and_the_sums_of_residuals_are_in_their_units():
+    weights = load_bundled(V2)
+    names = ("MobilenetV2/layer_4/output", "MobilenetV2/layer_18/output")
+    images = clouds(2, seed=4)
+    exact, rounded = (
+        runner(weights)(images, names),
+        runner(weights, measured(weights))(images, names),
+    )
+    for name in names:
+        flat = [outputs[name].reshape(2, -1) for outputs in (exact, rounded)]
+        assert least_cosine(*flat) > 0.98
+        np.testing.assert_allclose(flat[0].std(), flat[1].std(), rtol=0.05)
+
+
+def test_no_two_products_of_neighbours_exceed_16_bits(weights, calibration):
+    """Whatever bytes come in: 255 times the sum of two weights stays within ±32767."""
+    for layer in weights.network.convolutions:
+        kernel = quantize(weights, calibration)[layer.scope].kernel.astype(np.int64)
+        if layer.kind == "depthwise":  # not summed over inputs
+            continue
+        for laid_out in (kernel, kernel.transpose(0, 2, 3, 1)):
+            flat = laid_out.reshape(len(kernel), -1)
+            flat = np.pad(flat, ((0, 0), (0, flat.shape[1] % 2)))
+            assert 255 * np.abs(flat[:, 0::2] + flat[:, 1::2]).max() <= 32767, layer.scope
+
+
+def test_kernels_use_all_their_levels(weights, calibration):
+    for name, layer in list(quantize(weights, calibration).items())[1:]:
+        most = np.abs(layer.kernel.astype(int)).reshape(len(layer.kernel), -1).max(1)
+        assert np.median(most) > 80, name
+
+
+@pytest.mark.parametrize(
+    ("extent", "padding"), [(224, (0, 1)), (97, (1, 1)), (96, (0, 1)), (1, (1, 1))]
+)
+def test_padding_is_tensorflows_same(extent, padding):
+    assert same_padding(extent, load_bundled(V2).network.convolutions[0]) == padding

@@ -1,0 +1,106 @@
+"""The record of a calibration: whole, checked, and of one network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.networks import network
+from mobilenet_hub.weights.calibration import Calibration, Certificate, Photos
+from mobilenet_hub.weights.safetensors_format import parse_safetensors
+
+PHOTOS = Photos("holidays", 200, "a" * 64)
+CERTIFICATE = Certificate(
+    PHOTOS, "openvino 2026.4", "avx2", 0.99, 0.97, 0.9, 0.98, 0.01, (0.0, 0.02)
+)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    net = network("mobilenet_v2", 0.35)
+    sums = [f"{layer.scope}/add" for layer in net.convolutions if layer.residual]
+    names = [*(layer.scope for layer in net.convolutions[:-1]), *sums]
+    corrections = {
+        layer.scope: np.linspace(-1, 1, layer.out_channels, dtype=np.float32)
+        for layer in net.convolutions
+    }
+    ranges = {name: 1.0 + index for index, name in enumerate(names)}
+    return Calibration(
+        net, "b" * 64, (96, 128), ranges, corrections, PHOTOS, "by hand", (CERTIFICATE,)
+    )
+
+
+def test_a_calibration_comes_back_as_it_was_written(calibration):
+    data = calibration.to_bytes()
+    again = Calibration.from_bytes(data, "file")
+    assert again.to_bytes() == data
+    assert (again.sha256, again.size, again.ranges) == (
+        calibration.sha256, calibration.size, calibration.ranges,
+    )  # fmt: skip
+    assert again.certificates == (CERTIFICATE,)
+    assert again.photos == PHOTOS
+
+
+def test_its_hash_is_of_the_numbers_and_not_of_what_is_said_of_them(calibration):
+    assert replace(calibration, certificates=(), method="?").sha256 == calibration.sha256
+    ranges = {name: 2 * greatest for name, greatest in calibration.ranges.items()}
+    assert replace(calibration, ranges=ranges).sha256 != calibration.sha256
+
+
+@pytest.mark.parametrize("greatest", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_a_range_must_be_one(calibration, greatest):
+    with pytest.raises(WeightsError, match="Received: a range of"):
+        replace(calibration, ranges=dict.fromkeys(calibration.ranges, greatest))
+
+
+def test_ranges_and_corrections_are_those_of_the_networks_layers(calibration):
+    first, *others = calibration.ranges
+    with pytest.raises(WeightsError, match="other layers"):
+        replace(calibration, ranges=dict.fromkeys(others, 1.0))
+    with pytest.raises(WeightsError, match="other layers"):
+        replace(calibration, corrections={})
+    for wrong in (np.zeros(3, np.float32), np.zeros(16), np.full(16, np.nan, np.float32)):
+        with pytest.raises(WeightsError, match="corrections of MobilenetV2/Conv"):
+            replace(calibration, corrections={**calibration.corrections, first: wrong})
+
+
+def changed(calibration, **changes):
+    tensors, metadata = parse_safetensors(calibration.to_bytes(), "file")
+    record = json.loads(metadata["mobilenet_hub"]) | changes
+    return save(dict(tensors), {"mobilenet_hub": json.dumps(record)})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "another/1"},
+        {"family": "resnet"},
+        {"depth_multiplier": 1e400},
+        {"size": [96]},
+        {"ranges": [1, 2]},
+        {"ranges": {}},
+        {"photos": {}},
+        {"certificates": [{}]},
+        {"certificates": 3},
+        {"input_range": None},
+    ],
+)
+def test_a_record_that_says_something_else_is_refused(calibration, changes):
+    with pytest.raises(WeightsError, match=r"file: expected a calibration.*Received"):
+        Calibration.from_bytes(changed(calibration, **changes), "file")
+
+
+def test_bytes_of_something_else_are_refused():
+    for data in (b"", b"\x00" * 64, save({"a": np.zeros(2, np.float32)})):
+        with pytest.raises(WeightsError, match="Received"):
+            Calibration.from_bytes(data, "file")
+
+
+def test_words_of_a_record_command_no_terminal(calibration):
+    data = changed(calibration, method="\x1b[31mred")
+    assert "\x1b" not in Calibration.from_bytes(data, "file").method
