@@ -15,6 +15,7 @@ import mobilenet_hub as hub
 from classes import SMALL_MODULE, write_class, write_classes
 from mobilenet_hub.errors import AccuracyError, InputError, SourceError
 from mobilenet_hub.retraining.api import Shares
+from mobilenet_hub.retraining.data.reading import DataOptions
 from mobilenet_hub.retraining.learning import LearningSettings
 from mobilenet_hub.weights.canonical import load
 from pictures import write_pictures
@@ -212,6 +213,26 @@ def test_photos_that_cannot_be_read_are_listed_and_skipped(tmp_path):
     assert "1 photos could not be read, and were skipped" in result.notes
     (failure,) = metrics(tmp_path / "out")["failures"]
     assert failure["id"] == "red/broken.jpg" and failure["stage"] == "decode"
+
+
+@pytest.mark.parametrize("distinct", [1, 2])
+def test_copies_of_one_or_two_photos_are_too_few_to_measure_with(tmp_path, distinct):
+    for name in ("a", "b"):
+        write_pictures(tmp_path / "photos" / name, distinct)
+        for copy in range(9):
+            shutil.copy(
+                tmp_path / f"photos/{name}/0000.jpg", tmp_path / f"photos/{name}/{copy}.jpg"
+            )
+    with pytest.raises(InputError, match=r"three photos that are not copies.*Received: [12]"):
+        retrain(tmp_path / "photos", tmp_path / "out")
+
+
+def test_classes_that_are_a_group_each_cannot_be_told_apart(tmp_path):
+    photos = write_classes(tmp_path / "photos", 12)
+    lines = [f"{path},{path.parent.name},{path.parent.name}" for path in photos.rglob("*.png")]
+    (tmp_path / "t.csv").write_text("path,label,visit\n" + "\n".join(lines))
+    with pytest.raises(InputError, match="nor of one group"):
+        retrain(tmp_path / "t.csv", tmp_path / "out", options=DataOptions(group_column="visit"))
 
 
 def test_only_its_own_folder_is_replaced(tmp_path):

@@ -117,9 +117,12 @@ def learn(
     sides = np.asarray(data.sides)
     train, judges = sides == "train", sides == "val"
     folds = np.full(len(sides), -1, np.int64)
-    folds[train] = _divided(data, photos, components, train, _QUARTERS, settings.seed)
+    quarters = min(_QUARTERS, len(np.unique(components[train])))
+    if not judges.any():
+        _check_distinct(quarters)
+    folds[train] = _divided(data, photos, components, train, quarters, settings.seed)
     folds[judges] = _JUDGES
-    judge = _JUDGES if judges.any() else _QUARTERS - 1
+    judge = _JUDGES if judges.any() else quarters - 1
     weights = class_weights(data, train) if settings.balance else None
     regression = Regression(photos.features, axes, data.targets, len(data.labels), folds, weights)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
@@ -180,11 +183,7 @@ def validate(
     taking_part = np.asarray(data.sides) != "test"
     nested = not has_test_side(data)
     count = min(FOLDS, len(np.unique(components[taking_part])))
-    if count < 3:
-        raise InputError(
-            "to say how good a classifier is takes at least three photos that are not copies of "
-            f"each other. Received: {count}"
-        )
+    _check_distinct(count)
     repeats = REPEATS if nested and taking_part.sum() < _FEW else 1
     weights = class_weights(data, taking_part) if settings.balance else None
     done = 0
@@ -205,6 +204,19 @@ def validate(
         photos.features, axes, data, divide, weights,
         strength=chosen, repeats=repeats, on_fold=count_fold,
     )  # fmt: skip
+
+
+def _check_distinct(count: int) -> None:
+    """Refuse photos of which too few are left where copies count once.
+
+    Raises:
+        InputError: so few that they cannot be learned from, chosen and measured with apart.
+    """
+    if count < 3:
+        raise InputError(
+            "to say how good a classifier is takes at least three photos that are not copies of "
+            f"each other, nor of one group. Received: {count}"
+        )
 
 
 def has_test_side(data: Data) -> bool:
