@@ -17,6 +17,7 @@ import http_server as web
 import mobilenet_hub
 import tensorflow_files as tff
 from mobilenet_hub.catalog import find
+from mobilenet_hub.retraining.data.feature_cache import FeatureCache
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
@@ -249,6 +250,18 @@ def test_cache_verify_ends_with_1_when_something_is_damaged():
     assert "changed or damaged" in json.loads(done.stdout)[KEY]
     assert str(path) in run("cache", "prune").stdout
     assert run("cache", "verify").returncode == 0
+
+
+def test_the_cache_knows_the_features_that_retrain_keeps(tmp_path):
+    cache = FeatureCache({"handle": "some/module"}, 4, print)
+    cache.add([bytes(32)], [bytes(32)], np.zeros((1, 4), np.float32))
+    (line,) = [x for x in run("cache", "list").stdout.splitlines() if "some/module" in x]
+    assert line.split("\t")[1:] == ["0.0", "1", "some/module"]
+    listed = json.loads(run("cache", "list", "--json").stdout)
+    assert listed[-1]["photos"] == 1 and listed[-1]["handle"] == "some/module"
+    assert run("cache", "prune").stdout == ""
+    (removed,) = run("cache", "prune", "--features-limit", "0").stdout.split()
+    assert removed.endswith(".safetensors") and not Path(removed).exists()
 
 
 def test_cache_prune_all_removes_everything_and_path_says_where(tmp_path):

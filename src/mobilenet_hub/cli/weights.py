@@ -193,11 +193,28 @@ def calibrate_command(
 
 
 def cache_list_command(as_json: options.Json = False) -> None:
-    """What is in the cache, where it came from, and its sha256."""
+    """What is in the cache: weights with their origin and sha256, and features of photos."""
+    from mobilenet_hub.retraining.data.feature_cache import spaces
     from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
-    _print_entries(str(cache.directory), cache.entries(), as_json=as_json)
+    found = spaces(cache)
+    if as_json:
+        features = [
+            {"features": s.key, "photos": s.photos, "size": s.size, **s.made} for s in found
+        ]
+        print_json([*map(_facts, cache.entries()), *features], indent=True)
+        return
+    _print_entries(str(cache.directory), cache.entries(), as_json=False)
+    if found:
+        print_table(
+            "features of photos, for `retrain`",
+            [("features", "cyan"), ("#MB", ""), ("#photos", ""), ("module", "")],
+            [
+                [space.key, f"{space.size / 1e6:.1f}", f"{space.photos:,}", space.made["handle"]]
+                for space in found
+            ],
+        )
 
 
 def cache_verify_command(as_json: options.Json = False) -> None:
@@ -218,11 +235,20 @@ def cache_verify_command(as_json: options.Json = False) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
-def cache_prune_command(everything: weights_options.AllEntries = False) -> None:
-    """Remove unfinished downloads, damaged entries, and what killed processes left behind."""
+def cache_prune_command(
+    everything: weights_options.AllEntries = False,
+    features_limit: weights_options.FeaturesLimit = 4.0,
+) -> None:
+    """Remove unfinished downloads, damaged entries, and what killed processes left behind.
+
+    Features of photos go, the least used first, until they are within the limit.
+    """
+    from mobilenet_hub.retraining.data.feature_cache import prune
     from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
+    for path in prune(0 if everything else int(features_limit * 1e9), cache):
+        print_line(path)
     removed: dict[Path, str | None] = {}
     for key in cache.verify() if everything else ():
         removed |= cache.remove(key)

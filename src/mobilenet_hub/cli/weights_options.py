@@ -124,3 +124,9 @@ WeightsOutput = Annotated[
 AllEntries = Annotated[
     bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
 ]
+FeaturesLimit = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="GB", help="How much the features of photos may take, which `retrain` keeps."
+    ),
+]
