@@ -40,7 +40,7 @@ from mobilenet_hub.retraining.learning import (
     learn,
     validate,
 )
-from mobilenet_hub.retraining.records import Data, Head
+from mobilenet_hub.retraining.records import Data, Head, Side
 from mobilenet_hub.retraining.rejecting import reject_scores
 from mobilenet_hub.retraining.summary import Summary
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingChoices, Settings
@@ -49,8 +49,6 @@ from mobilenet_hub.weights.classifier import make_classifier
 from mobilenet_hub.weights.resolve import Spec
 
 _LOG_LINE = "mobilenet-hub retrain"
-
-ShowProgress = Callable[[str, int], Progress]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,143 +153,164 @@ def retrain(
     learning, shares = learning or LearningSettings(), shares or Shares()
     with folder.own_folder(place, source), _journal(place, say) as note:
         note(f"photos from {source.absolute()}")
-        data = read_data(source, options)
-        if not data.items:
-            raise SourceError(f"no photos there. Received: {str(source)!r}")
         loaded = in_inference(module)
         settings = settings_for(loaded, preprocessing, content_hash=True, perceptual_hash=True)
-        embedded = _embed(data.items, loaded, settings, note, progress, threads)
-        warnings, data = _checked(data, embedded)
-        ties = Ties(embedded.photos, data.groups)
-        split = decide_sides(
-            data, embedded.photos.digests, ties, folder.read_split(place),
-            validation_share=shares.validation, test_share=shares.test,
-        )  # fmt: skip
-        sided, known, components = _kept(data, embedded.photos, split, ties)
-        axes = axes_of(sided, known)
-        learned = learn(sided, known, axes, components, learning)
-        note(f"strength {learned.strength:.3g} chosen")
-        fitted = fit_head(sided, known, components, learned.head)
-        out_of_fold = validate(
-            sided, known, axes, components, learning, learned.strength,
-            lambda done, total: note(f"fold {done} of {total}"),
-        )  # fmt: skip
-        unknown_scores = None
-        if unknown is not None:
-            items = list(open_sources(unknown).items())
-            strange = _embed(items, loaded, settings, note, progress, threads)
-            unknown_scores = reject_scores(strange.photos.features, fitted.prototypes)
-        weights = _classifier(loaded, settings, sided, learned.head, fitted)
-        chosen = {"strength": learned.strength, "temperature": fitted.temperature}
-        summary = Summary(
-            sided,
-            fitted,
-            out_of_fold,
-            False,
-            split.leaks,
-            [data.items[row].id for row in split.left_out],
-            embedded.failures,
-            unknown_scores,
-            learned.curves,
-            warnings,
-            _facts(loaded, settings, weights, {**asdict(learning), **asdict(shares)}, chosen),
-        )
-        metrics = summary.measured()
+        run = _Run(loaded, settings, learning, note, progress, threads)
+        found = _gather(run, read_data(source, options), folder.read_split(place), shares)
+        summary, weights = _train(run, found, {**asdict(learning), **asdict(shares)}, unknown)
+        metrics, suspects = summary.measured(), summary.suspects()
         _assert_accuracy(metrics[0], assert_accuracy_at_least)
-        suspects = summary.suspects()
         with _advice_where_full(), atomic_folder(place) as parts:
             weights.save(parts / folder.MODEL)
-            folder.write_labels(parts / folder.LABELS, sided.labels)
+            folder.write_labels(parts / folder.LABELS, summary.data.labels)
             folder.write_metrics(parts / folder.METRICS, summary.metrics(metrics))
-            folder.write_split(parts / folder.SPLIT, data, embedded.photos.digests, split.sides)
-            folder.write_suspects(parts / folder.SUSPECTS, suspects, sided)
+            folder.write_split(
+                parts / folder.SPLIT, found.data, found.embedded.photos.digests, found.split.sides
+            )
+            folder.write_suspects(parts / folder.SUSPECTS, suspects, summary.data)
             page = render_report(summary.report(), InferenceModule(parts / folder.MODEL))
             (parts / folder.REPORT).write_bytes(page)
-
         note(f"written to {place.absolute()}")
     return Retrained(
-        place, weights, tuple(metrics), tuple(summary.notes()), embedded.computed, len(suspects)
-    )
+        place, weights, tuple(metrics), tuple(summary.notes()), found.embedded.computed,
+        len(suspects),
+    )  # fmt: skip
 
 
-def _embed(
-    items: Sequence[Item],
-    module: InferenceModule,
-    settings: Settings,
-    note: Callable[[str], None],
-    progress: Progress | None,
-    threads: int | None,
-) -> Embedded:
-    found = embed_items(items, module, settings, log=note, progress=progress, threads=threads)
-    note(
-        f"{len(found.rows):,} photos: {found.computed:,} embedded, "
-        f"{len(found.rows) - found.computed:,} from the cache, {len(found.failures):,} not readable"
-    )
-    for failure in found.failures:
-        note(f"skipped {failure.id}: {failure.reason}")
-    return found
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all steps of a training are done with."""
+
+    module: InferenceModule
+    settings: Settings
+    learning: LearningSettings
+    note: Callable[[str], None]
+    progress: Progress | None
+    threads: int | None
+
+    def embed(self, items: Sequence[Item]) -> Embedded:
+        """The features of photos; those that cannot be read are said."""
+        found = embed_items(
+            items, self.module, self.settings,
+            log=self.note, progress=self.progress, threads=self.threads,
+        )  # fmt: skip
+        self.note(
+            f"{len(found.rows):,} photos: {found.computed:,} embedded, "
+            f"{len(found.rows) - found.computed:,} from the cache, "
+            f"{len(found.failures):,} not readable"
+        )
+        for failure in found.failures:
+            self.note(f"skipped {failure.id}: {failure.reason}")
+        return found
 
 
-def _checked(data: Data, embedded: Embedded) -> tuple[list[str], Data]:
-    """Warnings, and the photos that could be read."""
-    readable = data.only(embedded.rows)
-    warnings = check_classes(readable)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The photos and their sides.
+
+    Attributes:
+        data, embedded, split: of all photos that could be read.
+        sided, photos, components: of those that have a side.
+        warnings: a sentence each.
+    """
+
+    data: Data
+    embedded: Embedded
+    split: Split
+    sided: Data
+    photos: Photos
+    components: NDArray[np.intp]
+    warnings: list[str]
+
+
+def _gather(run: _Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares) -> _Found:
+    """Features, ties and sides of the photos."""
+    if not data.items:
+        raise SourceError("there are no photos in the folders or table. Received: none")
+    embedded = run.embed(data.items)
+    data = data.only(embedded.rows)
+    warnings = check_classes(data)
     if embedded.failures:
         warnings.append(f"{len(embedded.failures):,} photos could not be read, and were skipped")
-    return warnings, readable
-
-
-def _kept(
-    data: Data, photos: Photos, split: Split, ties: Ties
-) -> tuple[Data, Photos, NDArray[np.intp]]:
-    """The photos that have a side, what is known of them, and which are tied together."""
+    photos, ties = embedded.photos, Ties(embedded.photos, data.groups)
+    split = decide_sides(
+        data, photos.digests, ties, earlier,
+        validation_share=shares.validation, test_share=shares.test,
+    )  # fmt: skip
     sides = tuple(side for side in split.sides if side is not None)
-    if len(sides) == len(split.sides):
-        return replace(data, sides=sides), photos, ties.components
-    kept = np.array([row for row, side in enumerate(split.sides) if side is not None], np.intp)
-    data, photos = replace(data.only(kept), sides=sides), photos.only(kept)
-    return data, photos, Ties(photos, data.groups).components
+    sided = replace(data, sides=sides)
+    if split.left_out.size:
+        kept = np.flatnonzero([side is not None for side in split.sides])
+        sided, photos = replace(data.only(kept), sides=sides), photos.only(kept)
+        ties = Ties(photos, sided.groups)
+        warnings.append(f"{split.left_out.size:,} photos tie two sides together: left out")
+    return _Found(data, embedded, split, sided, photos, ties.components, warnings)
 
 
-def _classifier(
-    module: InferenceModule, settings: Settings, data: Data, head: Head, fitted: Fitted
-) -> Weights:
-    backbone = module.current_weights()
+def _train(
+    run: _Run, found: _Found, asked: Mapping[str, Any], unknown: str | os.PathLike[str] | None
+) -> tuple[Summary, Weights]:
+    """The classifier, and what is known of it."""
+    data, photos, components = found.sided, found.photos, found.components
+    axes = axes_of(data, photos)
+    learned = learn(data, photos, axes, components, run.learning)
+    run.note(f"strength {learned.strength:.3g} chosen")
+    out_of_fold = validate(
+        data, photos, axes, components, run.learning, learned.strength,
+        lambda done, total: run.note(f"fold {done} of {total}"),
+    )  # fmt: skip
+    fitted = fit_head(data, photos, components, learned.head)
+    unknown_scores = None
+    if unknown is not None:
+        strange = run.embed(list(open_sources(unknown).items()))
+        unknown_scores = reject_scores(strange.photos.features, fitted.prototypes)
+    weights = _classifier(run, data, learned.head, fitted)
+    chosen = {"strength": learned.strength, "temperature": fitted.temperature}
+    summary = Summary(
+        data, fitted, out_of_fold,
+        fine_tuned=False,
+        leaks=found.split.leaks,
+        left_out=[found.data.items[row].id for row in found.split.left_out],
+        failures=found.embedded.failures,
+        unknown_scores=unknown_scores,
+        curves=learned.curves,
+        warnings=found.warnings,
+        facts=_facts(run, weights, asked, chosen),
+    )  # fmt: skip
+    return summary, weights
+
+
+def _classifier(run: _Run, data: Data, head: Head, fitted: Fitted) -> Weights:
+    backbone = run.module.current_weights()
+    settings = ClassifierSettings(
+        data.labels,
+        run.settings.preprocessing,
+        "sigmoid" if data.multi_label else "softmax",
+        fitted.temperature,
+        fitted.reject_threshold,
+        run.settings.compute.precision,
+        backbone.network.input_range,
+    )
     return make_classifier(
-        backbone,
-        head.kernel,
-        head.biases,
-        ClassifierSettings(
-            data.labels,
-            settings.preprocessing,
-            "sigmoid" if data.multi_label else "softmax",
-            fitted.temperature,
-            fitted.reject_threshold,
-            settings.compute.precision,
-            backbone.network.input_range,
-        ),
-        prototypes=fitted.prototypes,
+        backbone, head.kernel, head.biases, settings, prototypes=fitted.prototypes
     )
 
 
 def _facts(
-    module: InferenceModule,
-    settings: Settings,
-    weights: Weights,
-    asked: Mapping[str, Any],
-    chosen: Mapping[str, Any],
+    run: _Run, weights: Weights, asked: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
+    engine = run.settings.compute.engine
     return {
-        "Settings": {"module": module.info.handle, **asked, **settings.to_dict()},
+        "Settings": {"module": run.module.info.handle, **asked, **run.settings.to_dict()},
         "Chosen": dict(chosen),
         "Versions": {
             "mobilenet_hub": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
-            settings.compute.engine: version(settings.compute.engine),
+            engine: version(engine),
         },
         "Hashes": {
-            "backbone_sha256": fingerprint(module.current_weights()),
+            "backbone_sha256": fingerprint(run.module.current_weights()),
             "model_sha256": fingerprint(weights),
         },
     }

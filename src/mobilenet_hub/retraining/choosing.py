@@ -19,8 +19,7 @@ from mobilenet_hub.retraining.head import Axes, Coefficients, Floats, Regression
 from mobilenet_hub.retraining.records import Data
 
 STRENGTHS = tuple(float(value) for value in 10.0 ** -np.arange(0.0, 6.1, 0.5))
-_GAIN = 1e-5  # of a step along the path, relative: the chosen one goes on to the end
-_ROUGH_GAIN = 1e-4  # of a step in cross-validation
+ROUGH = 1e-4  # gain of a step, relative to the loss, below which a head is good enough to judge
 _PATIENCE = 2  # strengths without a lower loss before the path ends
 _TEMPERATURES = (0.05, 20.0)
 
@@ -64,7 +63,6 @@ def choose_strength(
     judge: int,
     *,
     strengths: Sequence[float] = STRENGTHS,
-    gain: float = _GAIN,
 ) -> Choice:
     """Go down the path of strengths until the loss on the photos of a fold rises.
 
@@ -74,13 +72,12 @@ def choose_strength(
         without: folds that are not learned from, the judging one among them.
         judge: the fold that judges.
         strengths: to try, descending.
-        gain: of a step, relative to the loss, below which it is the last.
     """
     trials: list[Trial] = []
     coefficients: Coefficients | None = None
     best: Coefficients | None = None
     for strength in strengths:
-        coefficients = regression.fit(strength, without, coefficients, gain)
+        coefficients = regression.fit(strength, without, coefficients, ROUGH)
         rows, logits = regression.logits(coefficients, judge)
         learned = [
             accuracy(found[1], targets[found[0]])
@@ -161,12 +158,11 @@ def cross_validate(
                     (fold, judge),
                     judge,
                     strengths=STRENGTHS[::2],
-                    gain=_ROUGH_GAIN,
                 )
                 rows, judged = regression.logits(choice.coefficients, judge)
                 temperature = fit_temperature(judged, data.targets[rows])
                 chosen, start = choice.strength, choice.coefficients
-            coefficients = regression.fit(chosen, (fold,), start, _ROUGH_GAIN)
+            coefficients = regression.fit(chosen, (fold,), start, ROUGH)
             rows, found = regression.logits(coefficients, fold)
             logits[repeat, rows], calibrated[repeat, rows] = found, found / np.float32(temperature)
             on_fold()

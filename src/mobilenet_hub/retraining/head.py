@@ -36,6 +36,11 @@ class Coefficients(NamedTuple):
     kernel: Floats
     biases: Floats
 
+    def among(self, axes: Axes) -> Coefficients:
+        """The same, of more axes: those with less variance come first."""
+        missing = len(axes.variances) - len(self.kernel)
+        return Coefficients(np.pad(self.kernel, ((missing, 0), (0, 0))), self.biases)
+
 
 class Axes(NamedTuple):
     """Orthonormal directions that photos vary along, and how much.
@@ -49,6 +54,13 @@ class Axes(NamedTuple):
     mean: Floats
     axes: Floats
     variances: Floats
+
+    def main(self, share: float) -> Axes:
+        """Those that hold a share of all variance: fewer, for what need not be exact."""
+        held = np.cumsum(self.variances[::-1], dtype=np.float64)
+        count = int(np.searchsorted(held, share * held[-1])) + 1 if len(held) else 0
+        first = max(len(held) - count, 0)
+        return Axes(self.mean, self.axes[:, first:], self.variances[first:])
 
 
 class Regression:

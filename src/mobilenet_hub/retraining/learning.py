@@ -12,6 +12,7 @@ from mobilenet_hub.errors import InputError
 from mobilenet_hub.evaluation.records import Curve
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.retraining.choosing import (
+    ROUGH,
     STRENGTHS,
     Choice,
     OutOfFold,
@@ -29,6 +30,7 @@ from mobilenet_hub.retraining.rejecting import choose_prototypes, fit_threshold,
 
 FOLDS = 5
 REPEATS = 3  # of cross-validation, of few photos
+MAIN = 0.98  # of the variance: what strengths are chosen with, and cross-validation is done with
 _FEW = 1000  # photos
 _QUARTERS = 4  # of the photos learned from, for the learning curve
 _JUDGES = _QUARTERS  # the fold of the validation side
@@ -124,15 +126,15 @@ def learn(
     folds[judges] = _JUDGES
     judge = _JUDGES if judges.any() else quarters - 1
     weights = class_weights(data, train) if settings.balance else None
-    regression = Regression(photos.features, axes, data.targets, len(data.labels), folds, weights)
+    material = (data.targets, len(data.labels), folds, weights)
+    rough = Regression(photos.features, axes.main(MAIN), *material)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
-    choice = choose_strength(regression, data.targets, (judge,), judge, strengths=path)
+    choice = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
+    curves = (_path_of_strengths(choice), _learning_curve(rough, data, choice, judge, folds))
+    del rough
+    regression = Regression(photos.features, axes, *material)
     unused = (judge,) if judges.any() else ()
-    coefficients = regression.fit(choice.strength, unused, choice.coefficients)
-    curves = (
-        _path_of_strengths(choice),
-        _learning_curve(regression, data, choice, judge, folds),
-    )
+    coefficients = regression.fit(choice.strength, unused, choice.coefficients.among(axes))
     return Learned(regression.head(coefficients), choice.strength, curves)
 
 
@@ -201,7 +203,7 @@ def validate(
 
     chosen = settings.strength if nested else strength
     return cross_validate(
-        photos.features, axes, data, divide, weights,
+        photos.features, axes.main(MAIN), data, divide, weights,
         strength=chosen, repeats=repeats, on_fold=count_fold,
     )  # fmt: skip
 
@@ -273,7 +275,7 @@ def _learning_curve(
         unused = {judge, *learned[number:]}
         coefficients = choice.coefficients
         if number < len(learned):
-            coefficients = regression.fit(choice.strength, unused, coefficients)
+            coefficients = regression.fit(choice.strength, unused, coefficients, ROUGH)
         rows, logits = regression.logits(coefficients, judge)
         counts.append(float(np.isin(folds, learned[:number]).sum()))
         found.append(accuracy(logits, data.targets[rows]))

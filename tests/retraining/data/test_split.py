@@ -141,3 +141,12 @@ def test_several_labels_are_stratified_by_the_rarest():
     targets = np.array([[1, 1], [1, 0], [1, 0], [0, 0]], bool)
     data = Data(("common", "rare"), (), targets)
     assert strata(data).tolist() == [1, 0, 0, 2]
+
+
+def test_sides_do_not_depend_on_the_order_that_photos_are_listed_in():
+    """`make_image_classifier` drew validation photos from a list shuffled in another way."""
+    names = list(range(1500))
+    shuffled = np.random.default_rng(4).permutation(1500).tolist()
+    first = dict(zip(names, split(names, [n % 5 for n in names]).sides, strict=True))
+    second = split(shuffled, [n % 5 for n in shuffled]).sides
+    assert first == dict(zip(shuffled, second, strict=True))
