@@ -29,14 +29,7 @@ Kind = Literal["file", "link", "sparse", "other"]
 _KINDS: dict[bytes, Kind] = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "link", b"2": "link", b"S": "sparse",
 }  # fmt: skip
-_WITHOUT_DATA = (
-    b"1",
-    b"2",
-    b"3",
-    b"4",
-    b"5",
-    b"6",
-)  # links, devices, folders: a size means nothing
+_WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders: no size counts
 _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 
 
@@ -109,7 +102,7 @@ class TarReader:
                 else:
                     described |= _parse_pax(data)
             elif kind not in (b"g", b"K"):  # of those, nothing is needed
-                yield self._member(header, described)
+                yield self._member(header, size, described)
                 described, headers = {}, 0
             self._skip()
 
@@ -128,8 +121,8 @@ class TarReader:
         self._left -= size
         return b"".join(parts)
 
-    def _member(self, header: bytes, described: dict[str, bytes]) -> Member:
-        kind, size = header[156:157], _size(header)
+    def _member(self, header: bytes, size: int, described: dict[str, bytes]) -> Member:
+        kind = header[156:157]
         if "size" in described and kind not in _WITHOUT_DATA:
             if not re.fullmatch(rb"\d{1,18}", described["size"]):
                 raise TarError("a size in a pax header", described["size"][:40])

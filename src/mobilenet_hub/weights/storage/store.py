@@ -209,18 +209,25 @@ def keep(weights: Weights, info: ModuleInfo, *, repin: bool = False, force: bool
 
 def _with_logits(weights: Weights, info: ModuleInfo, cache: Cache) -> Record | None:
     """The record of the same features with logits, if it is in the cache."""
-    try:
-        entry = cache.get(info.checkpoint_key)
-        old = cache.load(entry) if entry is not None and entry.has_logits else None
-    except WeightsError:  # damaged: about to be replaced
+    entry, old = _replaced(info, cache)
+    if entry is None or old is None or not entry.has_logits:
         return None
-    if old is not None and tensor_digests(old)[0] != tensor_digests(weights)[0]:
+    if tensor_digests(old)[0] != tensor_digests(weights)[0]:
         raise CacheError(
             f"The cache holds weights of {info.checkpoint_key} that classify, and whose features "
             f"are others than these: with these in their place, there would be no logits. Import "
             f"weights that have logits, or say --force. Received: {weights.metadata.get('source')}"
         )
-    return None if old is None else entry
+    return entry
+
+
+def _replaced(info: ModuleInfo, cache: Cache) -> tuple[Record | None, Weights | None]:
+    """What is in the cache, about to be replaced; nothing where that is damaged."""
+    try:
+        entry = cache.get(info.checkpoint_key)
+        return entry, None if entry is None else cache.load(entry)
+    except WeightsError:
+        return None, None
 
 
 def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
@@ -296,11 +303,7 @@ def _from_origin(
 
 def _check_replaced(weights: Weights, info: ModuleInfo, cache: Cache) -> None:
     """Weights without logits that somebody imported give way to the same ones with them only."""
-    try:
-        entry = cache.get(info.checkpoint_key)
-        old = cache.load(entry) if entry is not None else None
-    except WeightsError:  # damaged: about to be replaced
-        return
+    _, old = _replaced(info, cache)
     if old is not None and tensor_digests(old)[0] != tensor_digests(weights)[0]:
         raise CacheError(
             f"The cache holds weights of {info.checkpoint_key} that end at the feature vector and "
