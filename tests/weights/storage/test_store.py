@@ -86,7 +86,7 @@ def test_what_is_neither_a_module_nor_a_path_is_an_error():
     with pytest.raises(UnknownHandleError, match="mobilenet_v2_100_224"):
         hub.resolve("google/imagenet/mobilenet_v2_100_225/feature_vector/5")
     for path in ("./weights", "missing.h5", "/nowhere/at/all", Path("missing")):
-        with pytest.raises(MissingWeightsError, match="nothing at this path"):
+        with pytest.raises(MissingWeightsError, match="does not exist"):
             hub.resolve(path)
 
 
