@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -254,6 +255,34 @@ def test_only_its_own_folder_is_replaced(tmp_path):
     (tmp_path / "new.log").write_text("mine")
     with pytest.raises(InputError, match="log"):
         retrain(photos, tmp_path / "new")
+
+
+def test_what_a_desktop_leaves_by_looking_at_the_folder_is_no_hindrance(tmp_path):
+    photos = write_classes(tmp_path / "photos", 12)
+    retrain(photos, tmp_path / "out")
+    (tmp_path / "out" / ".DS_Store").write_bytes(b"icons")
+    retrain(photos, tmp_path / "out")
+    assert sorted(contents(tmp_path / "out")) == FILES
+
+
+@pytest.mark.parametrize("strange", ["link", "dangling", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["out.log", "out/split.parquet"])
+def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path, name, strange):
+    photos = write_classes(tmp_path / "photos", 1)
+    place, other = tmp_path / name, tmp_path / "other"
+    place.parent.mkdir(exist_ok=True)
+    if strange == "link":
+        other.write_text("mobilenet-hub retrain")
+    if strange == "pipe":
+        os.mkfifo(place)
+    elif strange == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(other)
+    with pytest.raises(InputError, match=r"where something else is|not written by this command"):
+        retrain(photos, tmp_path / "out")
+    assert other.exists() == (strange == "link")
+    assert not other.exists() or other.read_text() == "mobilenet-hub retrain"
 
 
 def test_a_run_that_fails_leaves_what_was_there(tmp_path):

@@ -7,7 +7,7 @@ import errno
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -332,13 +332,11 @@ def _journal(output: Path, say: Callable[[str], None]) -> Iterator[Callable[[str
         InputError: something else has its name.
     """
     path = output.with_name(f"{output.name}.log")
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if _LOG_LINE not in file.readline(200):
-                raise InputError(
-                    f"the log has its place beside the output, where something else is. "
-                    f"Received: {str(path)!r}"
-                )
+    if path.is_symlink() or (path.exists() and not _is_log(path)):
+        raise InputError(
+            f"the log has its place beside the output, where something else is. "
+            f"Received: {str(path)!r}"
+        )
     with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
         _write(file, f"{_LOG_LINE} {__version__}")
 
@@ -349,8 +347,16 @@ def _journal(output: Path, say: Callable[[str], None]) -> Iterator[Callable[[str
         try:
             yield note
         except BaseException as error:
-            _write(file, f"ended by {type(error).__name__}: {error}")
+            with suppress(OSError):  # a full disk must not hide why it ended
+                _write(file, f"ended by {type(error).__name__}: {error}")
             raise
+
+
+def _is_log(path: Path) -> bool:
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return _LOG_LINE in file.readline(200)
 
 
 def _write(file: TextIO, text: str) -> None:

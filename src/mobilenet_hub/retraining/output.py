@@ -21,6 +21,7 @@ from mobilenet_hub.weights.storage.cache import Cache
 MODEL, LABELS, METRICS, REPORT = "model.safetensors", "labels.txt", "metrics.json", "report.html"
 SPLIT, SUSPECTS = "split.parquet", "suspects.csv"
 _FILES = {MODEL, LABELS, METRICS, REPORT, SPLIT, SUSPECTS}
+_OF_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by looking at the folder
 _SPLIT_FORMAT = "mobilenet-hub split/1"
 _MAX_SPLIT_BYTES = 1 << 30
 
@@ -60,7 +61,7 @@ def refuse_other_folder(output: Path) -> None:
         return
     strange: list[str] = []
     if output.is_dir() and not output.is_symlink():
-        names = {path.name for path in output.iterdir()}
+        names = {path.name for path in output.iterdir()} - _OF_DESKTOPS
         strange = sorted(names - _FILES)
         if not names or (not strange and _is_split(output / SPLIT)):
             return
@@ -156,6 +157,8 @@ def write_suspects(path: Path, suspects: Sequence[Suspect], data: Data) -> None:
 
 
 def _is_split(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
     try:
         found = (read_schema(path).metadata or {}).get(METADATA_KEY)
     except (DatasetError, OSError):
