@@ -3,6 +3,7 @@
     pip install -e '.[onnxruntime]' tensorflow torch
     python benchmarks/embed.py ../shared/photos            # 10,000 files, 3 rounds
     python benchmarks/embed.py ../shared/photos --memory   # peak memory of 10,000 and 50,000
+    python benchmarks/embed.py ../shared/photos --only phone --files 200   # 12 megapixels each
 
 The photos are linked under other names until there are 10,000 files. Every contestant runs in a
 process of its own, warms up on 200 files, then embeds all; they take turns, round after round, so
@@ -10,6 +11,9 @@ that a machine that slows down slows all of them; medians are reported. Start-up
 
 `bound` is harmonic: what this machine would do if it alternated between decoding alone and
 inference alone, each at the rate it reaches by itself on all cores, with nothing lost between.
+
+`phone` is for photos as people have them: mosaics of 12 megapixels (see `mosaics.py`), of which
+decoding is nearly all; so decoders stand beside each other too, TensorFlow's at each `ratio`.
 """
 
 from __future__ import annotations
@@ -37,15 +41,18 @@ from mobilenet_hub.pipeline.parallel import batched, ordered_map
 from mobilenet_hub.pipeline.sources.items import FileItem
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
+from mosaics import write_mosaics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 CASES = {
     "V2 0.35 at 96": ("google/imagenet/mobilenet_v2_035_96/feature_vector/5", 0.35, 96),
     "V2 1.0 at 224": ("google/imagenet/mobilenet_v2_100_224/feature_vector/5", 1.0, 224),
+    "phone": ("google/imagenet/mobilenet_v2_100_224/feature_vector/5", 1.0, 224),
 }
 OURS = "mobilenet-hub, hub.embed"
 DECODE, INFER = "decoding alone", "inference alone"
 WARM_UP, BATCH = 200, 64
+PHONE_FILES = 200  # of 4 MB
 
 
 def main() -> None:
@@ -65,31 +72,37 @@ def main() -> None:
         if arguments.memory:
             report_memory(arguments.photos, Path(folder))
             return
-        linked = link(arguments.photos, Path(folder, "photos"), arguments.files)
+        originals = sorted(arguments.photos.resolve().glob("*.jpg"))
         for case in [arguments.only] if arguments.only else CASES:
-            report(case, linked, arguments.files, arguments.rounds)
+            paths, files = originals, arguments.files
+            if case == "phone":
+                paths = write_mosaics(arguments.photos, Path(folder, "mosaics"))
+                files = min(files, PHONE_FILES)
+            linked = link(paths, Path(folder, case), files)
+            report(case, linked, files, arguments.rounds)
 
 
-def link(photos: Path, folder: Path, count: int) -> Path:
-    """So many files, all links to the photos."""
+def link(originals: list[Path], folder: Path, count: int) -> Path:
+    """So many files, all links to these."""
     folder.mkdir()
-    originals = sorted(photos.resolve().glob("*.jpg"))
     for number in range(count):
         (folder / f"{number:06d}.jpg").symlink_to(originals[number % len(originals)])
     return folder
 
 
 def report(case: str, photos: Path, files: int, rounds: int) -> None:
-    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+    contestants = PHONE_CONTESTANTS if case == "phone" else CONTESTANTS
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        for name in CONTESTANTS:
+        for name in contestants:
             result = child(name, case, photos)
             rates[name].append(files / result["seconds"])
     medians = {name: statistics.median(values) for name, values in rates.items()}
     bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER])
-    ours = medians[OURS]
+    ours = medians[DECODE if case == "phone" else OURS]
     print(f"\n{case}, {files:,} files, median of {rounds} rounds\n")
-    print("| | images/s | mobilenet-hub is |\n|---|---:|---:|")
+    what = DECODE if case == "phone" else "mobilenet-hub"
+    print(f"| | images/s | {what} is |\n|---|---:|---:|")
     print(f"| bound of the two below | {bound:,.0f} | {ours / bound:.2f}× |")
     for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
         print(f"| {name} | {rate:,.0f} | {ours / rate:.2f}× |", flush=True)
@@ -99,7 +112,7 @@ def report_memory(photos: Path, folder: Path) -> None:
     case = "V2 0.35 at 96"
     print("| files | peak memory | seconds | images/s |\n|---:|---:|---:|---:|")
     for count in (10_000, 50_000):
-        linked = link(photos, folder / str(count), count)
+        linked = link(sorted(photos.resolve().glob("*.jpg")), folder / str(count), count)
         result = child("mobilenet-hub, to Parquet", case, linked)
         rate = count / result["seconds"]
         print(
@@ -118,8 +131,8 @@ def child(name: str, case: str, photos: Path) -> dict[str, Any]:
 def measure(name: str, case: str, photos: Path) -> None:
     """In a process of its own: warm up, run, print what it took."""
     handle, multiplier, size = CASES[case]
-    run = CONTESTANTS[name](handle, multiplier, size, photos)
-    run(WARM_UP)
+    run = {**CONTESTANTS, **PHONE_CONTESTANTS}[name](handle, multiplier, size, photos)
+    run(8 if case == "phone" else WARM_UP)
     start = time.perf_counter()
     count = run(None)
     seconds = time.perf_counter() - start
@@ -242,11 +255,13 @@ def onnx_session(handle: str, multiplier: float, size: int) -> Any:
     return onnxruntime.InferenceSession(model.to_bytes(), providers=["CPUExecutionProvider"])
 
 
-def read_with_pillow(path: Path, size: int) -> np.ndarray[Any, Any]:
+def read_with_pillow(path: Path, size: int, *, draft: bool = False) -> np.ndarray[Any, Any]:
     """As scripts do: shorter side to 256/224 of the size, central square, floats."""
     from PIL import Image
 
     with Image.open(path) as image:
+        if draft:
+            image.draft("RGB", (size * 256 // 224, size * 256 // 224))
         image = image.convert("RGB")
         scale = size * 256 / 224 / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)))
@@ -299,6 +314,41 @@ def torch_loader(handle: str, multiplier: float, size: int, photos: Path) -> Run
     return run
 
 
+def tensorflow_decode(ratio: int) -> Callable[[str, float, int, Path], Run]:
+    """tf.data on all cores: decode at 1/ratio of the size, crop, resize."""
+
+    def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+        import tensorflow as tf
+
+        def read(path: Any) -> Any:
+            image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, ratio=ratio)
+            image = tf.image.central_crop(image, 0.875)
+            return tf.cast(tf.image.resize(image, (size, size)), tf.uint8)
+
+        def run(limit: int | None) -> int:
+            paths = list(map(str, sorted(photos.iterdir())[:limit]))
+            dataset = tf.data.Dataset.from_tensor_slices(paths)
+            dataset = dataset.map(read, num_parallel_calls=available_threads()).batch(16)
+            return sum(len(batch) for batch in dataset.prefetch(1))
+
+        return run
+
+    return contestant
+
+
+def pillow_decode(*, draft: bool) -> Callable[[str, float, int, Path], Run]:
+    """A loop over the files, at full size as scripts do, or at the scale that `draft` finds."""
+
+    def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+        def run(limit: int | None) -> int:
+            paths = sorted(photos.iterdir())[:limit]
+            return sum(len(read_with_pillow(path, size, draft=draft)) == size for path in paths)
+
+        return run
+
+    return contestant
+
+
 CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
     OURS: hub_embed,
     "mobilenet-hub, to Parquet": hub_parquet,
@@ -307,6 +357,15 @@ CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
     "Keras on TensorFlow, image_dataset_from_directory": keras_tensorflow,
     "Pillow and ONNX Runtime, a loop": pillow_loop,
     "Pillow in a torch DataLoader, and ONNX Runtime": torch_loader,
+}
+PHONE_CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
+    OURS: hub_embed,
+    DECODE: decode_alone,
+    INFER: infer_alone,
+    **{f"TensorFlow's parallel decode, ratio={r}": tensorflow_decode(r) for r in (8, 4, 2, 1)},
+    "Pillow, a loop": pillow_decode(draft=False),
+    "Pillow with draft, a loop": pillow_decode(draft=True),
+    "Pillow and ONNX Runtime, a loop": pillow_loop,
 }
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ ELSEWHERE = {
     "cli/*.py": "cli/test_options.py",
     "evaluation/*.py": "evaluation/test_api.py",
     "graph/*.py": "graph/test_graph.py",
-    "images/*.py": "images/test_images.py",
     "keras/ops/*.py": "keras/test_batch_norm.py",
     "keras/*.py": "keras/test_layer.py",
     "pages/*.py": "evaluation/test_report.py",
