@@ -46,7 +46,7 @@ class Choice:
     """A chosen strength.
 
     Attributes:
-        strength: with the most right answers, and of these with the least loss.
+        strength: that is best.
         coefficients: learned with it.
         trials: of all strengths tried.
     """
@@ -56,6 +56,16 @@ class Choice:
     trials: tuple[Trial, ...]
 
 
+def least_loss(trial: Trial) -> tuple[float, float]:
+    """The more probable the right answers the better: smooth, so that few photos can judge."""
+    return -trial.loss, trial.accuracy
+
+
+def most_right(trial: Trial) -> tuple[float, float]:
+    """The more right answers the better; of as many, the more probable ones."""
+    return trial.accuracy, -trial.loss
+
+
 def choose_strength(
     regression: Regression,
     targets: NDArray[Any],
@@ -63,6 +73,9 @@ def choose_strength(
     judge: int,
     *,
     strengths: Sequence[float] = STRENGTHS,
+    gain: float = ROUGH,
+    start: Coefficients | None = None,
+    merit: Callable[[Trial], tuple[float, float]] = least_loss,
 ) -> Choice:
     """Go down the path of strengths until the loss on the photos of a fold rises.
 
@@ -72,12 +85,15 @@ def choose_strength(
         without: folds that are not learned from, the judging one among them.
         judge: the fold that judges.
         strengths: to try, descending.
+        gain: of a step, relative to the loss, below which it is the last.
+        start: coefficients to begin from.
+        merit: what is best.
     """
     trials: list[Trial] = []
-    coefficients: Coefficients | None = None
+    coefficients = start
     best: Coefficients | None = None
     for strength in strengths:
-        coefficients = regression.fit(strength, without, coefficients, ROUGH)
+        coefficients = regression.fit(strength, without, coefficients, gain)
         rows, logits = regression.logits(coefficients, judge)
         learned = [
             accuracy(found[1], targets[found[0]])
@@ -90,18 +106,13 @@ def choose_strength(
             accuracy(logits, targets[rows]),
             cross_entropy(logits, targets[rows]),
         )
-        if best is None or _merit(trial) > max(map(_merit, trials)):
+        if best is None or merit(trial) > max(map(merit, trials)):
             best = coefficients
         trials.append(trial)
         if len(trials) - int(np.argmin([each.loss for each in trials])) > _PATIENCE:
             break
     assert best is not None
-    return Choice(max(trials, key=_merit).strength, best, tuple(trials))
-
-
-def _merit(trial: Trial) -> tuple[float, float]:
-    """The more right answers the better; of as many, the more probable ones."""
-    return trial.accuracy, -trial.loss
+    return Choice(max(trials, key=merit).strength, best, tuple(trials))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,12 @@ from mobilenet_hub.retraining.choosing import (
     choose_strength,
     cross_validate,
     fit_temperature,
+    most_right,
 )
 from mobilenet_hub.retraining.data.features import Photos
 from mobilenet_hub.retraining.data.reading import class_counts
 from mobilenet_hub.retraining.data.split import LEAST_TEST_PHOTOS, folds_of, strata
-from mobilenet_hub.retraining.head import Axes, Floats, Regression, principal_axes
+from mobilenet_hub.retraining.head import CONVERGED, Axes, Floats, Regression, principal_axes
 from mobilenet_hub.retraining.records import Data, Head
 from mobilenet_hub.retraining.rejecting import choose_prototypes, fit_threshold, reject_scores
 
@@ -107,7 +108,9 @@ def learn(
 ) -> Learned:
     """A head from the training side, its strength chosen on the validation side.
 
-    Without a validation side, a quarter of the training side chooses, and then is learned from too.
+    By the loss, roughly; then of three neighbours, learned to the end, that with the most right
+    answers. Without a validation side, a quarter of the training side chooses, and then is learned
+    from too.
 
     Args:
         data: the photos, with their sides.
@@ -129,13 +132,27 @@ def learn(
     material = (data.targets, len(data.labels), folds, weights)
     rough = Regression(photos.features, axes.main(MAIN), *material)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
-    choice = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
-    curves = (_path_of_strengths(choice), _learning_curve(rough, data, choice, judge, folds))
+    rough_choice = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
+    growing = _learning_curve(rough, data, rough_choice, judge, folds)
     del rough
     regression = Regression(photos.features, axes, *material)
-    unused = (judge,) if judges.any() else ()
-    coefficients = regression.fit(choice.strength, unused, choice.coefficients.among(axes))
-    return Learned(regression.head(coefficients), choice.strength, curves)
+    choice = choose_strength(
+        regression, data.targets, (judge,), judge,
+        strengths=_beside(rough_choice), gain=CONVERGED,
+        start=rough_choice.coefficients.among(axes), merit=most_right,
+    )  # fmt: skip
+    coefficients = choice.coefficients
+    if not judges.any():
+        coefficients = regression.fit(choice.strength, (), coefficients)
+    path_curve = replace(_path_of_strengths(rough_choice), chosen=choice.strength)
+    return Learned(regression.head(coefficients), choice.strength, (path_curve, growing))
+
+
+def _beside(choice: Choice) -> tuple[float, ...]:
+    """The chosen strength and its neighbours on the path, descending."""
+    tried = [trial.strength for trial in choice.trials]
+    at = tried.index(choice.strength)
+    return tuple(tried[max(at - 1, 0) : at + 2])
 
 
 def fit_head(data: Data, photos: Photos, components: NDArray[np.intp], head: Head) -> Fitted:
@@ -261,7 +278,6 @@ def _path_of_strengths(choice: Choice) -> Curve:
             "chosen by": tuple(trial.accuracy for trial in trials),
         },
         logarithmic=True,
-        chosen=choice.strength,
     )
 
 

@@ -1,0 +1,157 @@
+"""`retrain` beside a plain Keras script and scikit-learn, on one folder of photos.
+
+    KERAS_BACKEND=tensorflow python benchmarks/retrain.py DIR [--rounds 1] [--without keras]
+
+DIR has `train` and `val` folders. Times are of whole processes, from their start to their end:
+
+- `cold`: `mobilenet-hub retrain DIR` with an empty cache; `warm`: the same again;
+- `keras`: keras.applications' MobileNetV2 frozen, `image_dataset_from_directory`, Dense, 5 epochs;
+- `scikit-learn`: the head alone, on the features of the photos, along the same path of strengths,
+  the best on `val` taken; beside it our own head alone, on the same features.
+
+Sides take turns, so that a machine that grows slow slows all. Needs scikit-learn, Keras and a
+backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+KERAS = """
+import sys, keras
+train, val = (
+    keras.utils.image_dataset_from_directory(
+        f"{sys.argv[1]}/{side}", image_size=(224, 224), label_mode="int", batch_size=32,
+        class_names=sorted(p.name for p in __import__("pathlib").Path(sys.argv[1], "train").iterdir()),
+    )
+    for side in ("train", "val")
+)
+base = keras.applications.MobileNetV2(include_top=False, pooling="avg", weights=sys.argv[2])
+base.trainable = False
+inputs = keras.Input((224, 224, 3))
+features = base(keras.applications.mobilenet_v2.preprocess_input(inputs), training=False)
+outputs = keras.layers.Dense(len(train.class_names), activation="softmax")(features)
+model = keras.Model(inputs, outputs)
+model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+history = model.fit(train, validation_data=val, epochs=5, verbose=0)
+print(history.history["val_accuracy"][-1])
+"""  # noqa: E501
+
+SKLEARN = """
+import sys, time, numpy as np
+from sklearn.linear_model import LogisticRegression
+data = np.load(sys.argv[1])
+start = time.perf_counter()
+best, head = -1, None
+for strength in data["strengths"]:
+    model = LogisticRegression(C=1 / (strength * len(data["x"])), max_iter=1000, tol=1e-4)
+    model.fit(data["x"], data["y"])
+    found = model.score(data["val_x"], data["val_y"])
+    if found > best:
+        best, head = found, model
+np.save(sys.argv[2], head.predict_proba(data["val_x"]))
+print(best, head.C, time.perf_counter() - start)
+"""
+
+
+def timed(arguments: list[str], environment: dict[str, str]) -> tuple[float, str]:
+    """Seconds of a process, and what it prints."""
+    start = time.perf_counter()
+    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, done.stdout
+
+
+def retrained(photos: Path, output: Path, environment: dict[str, str]) -> tuple[float, str]:
+    """Seconds of the command, and the accuracies that it prints."""
+    command = [sys.executable, "-m", "mobilenet_hub", "retrain", str(photos), "-o", str(output)]
+    seconds, printed = timed([*command, "--json"], environment)
+    figures = [
+        f"{each['top_1']['value']:.1%} {each['name']}"
+        for each in json.loads(printed)["evaluations"]
+    ]
+    return seconds, "; ".join(figures)
+
+
+def features_of(photos: Path) -> dict[str, np.ndarray]:
+    """Features and classes of both sides."""
+    import mobilenet_hub as hub
+    from mobilenet_hub.retraining.choosing import STRENGTHS
+
+    labels = sorted(path.name for path in (photos / "train").iterdir())
+    arrays: dict[str, np.ndarray] = {"strengths": np.array(STRENGTHS)}
+    for side, prefix in (("train", ""), ("val", "val_")):
+        records = [record for record in hub.embed(photos / side) if record.ok]
+        arrays[f"{prefix}x"] = np.stack([record.embedding for record in records])
+        arrays[f"{prefix}y"] = np.array([labels.index(Path(r.path).parent.name) for r in records])
+    return arrays
+
+
+def own_head(arrays: dict[str, np.ndarray]) -> tuple[float, float, np.ndarray]:
+    """Seconds along the path of strengths, the best accuracy on `val`, and its probabilities."""
+    from mobilenet_hub.retraining.choosing import STRENGTHS, accuracy, probabilities
+    from mobilenet_hub.retraining.head import Regression, principal_axes
+
+    start = time.perf_counter()
+    x, y = arrays["x"], arrays["y"]
+    axes = principal_axes(x, np.arange(len(x)))
+    folds = np.zeros(len(x), np.int64)
+    fitted = Regression(x, axes, y, int(y.max()) + 1, folds)
+    best, chances, coefficients = -1.0, np.empty(0), None
+    for strength in STRENGTHS:
+        coefficients = fitted.fit(strength, start=coefficients)
+        logits = fitted.head(coefficients).logits(arrays["val_x"])
+        found = accuracy(logits, arrays["val_y"])
+        if found > best:
+            best, chances = found, probabilities(logits, multi_label=False)
+    return time.perf_counter() - start, best, chances
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--without", nargs="*", default=[], choices=["keras", "scikit-learn"])
+    parser.add_argument("--weights", default="imagenet", help="of keras.applications, or a file")
+    chosen = parser.parse_args()
+    seconds: dict[str, list[float]] = {}
+    said: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for number in range(chosen.rounds):
+            cache = {**os.environ, "MOBILENET_HUB_CACHE_DIR": str(work / f"cache{number}")}
+            for name in ("cold", "warm"):
+                took, said[name] = retrained(chosen.photos, work / f"out{number}", cache)
+                seconds.setdefault(name, []).append(took)
+            if "keras" not in chosen.without:
+                arguments = [sys.executable, "-c", KERAS, str(chosen.photos), chosen.weights]
+                took, said["keras"] = timed(arguments, dict(os.environ))
+                seconds.setdefault("keras", []).append(took)
+        for name in seconds:
+            print(f"{name}\t{statistics.median(seconds[name]):.1f} s\t{said[name].strip()}")
+        arrays = features_of(chosen.photos)
+        took, best, chances = own_head(arrays)
+        print(f"own head, {len(arrays['strengths'])} strengths\t{took:.1f} s\t{best:.1%} val")
+        if "scikit-learn" not in chosen.without:
+            np.savez(work / "features.npz", **arrays)
+            places = [str(work / "features.npz"), str(work / "probabilities.npy")]
+            _, printed = timed([sys.executable, "-c", SKLEARN, *places], dict(os.environ))
+            best, strength, took = map(float, printed.split())
+            other = np.load(places[1])
+            agree = (other.argmax(axis=1) == chances.argmax(axis=1)).mean()
+            print(f"scikit-learn\t{took:.1f} s\t{best:.1%} val; C {strength:.3g}")
+            print(f"the best heads of both agree on {agree:.1%} of val")
+
+
+if __name__ == "__main__":
+    main()
