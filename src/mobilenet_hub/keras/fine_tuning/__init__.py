@@ -1,0 +1,1 @@
+"""All layers of a network trained on photos."""

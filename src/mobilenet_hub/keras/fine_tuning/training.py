@@ -1,0 +1,222 @@
+"""All layers of a network and a head are trained on photos, taken up again where it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenet_hub.catalog import ModuleInfo
+from mobilenet_hub.keras.fine_tuning.checkpoint import Checkpoint, Epoch, State
+from mobilenet_hub.keras.fine_tuning.choices import (
+    augmentation_layers,
+    choose_momentum,
+    freeze_blocks,
+    learning_rate,
+)
+from mobilenet_hub.keras.layer import KerasLayer
+from mobilenet_hub.settings import FineTuneSettings
+from mobilenet_hub.weights.canonical import Weights, fingerprint
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Photos with their classes.
+
+    Attributes:
+        images: [photos, height, width, 3], uint8 or float32 in [0,1]; perhaps mapped from a file.
+        targets: int64 [photos], the number of each one's class.
+    """
+
+    images: NDArray[Any]
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        weights: of the network, without a classification layer.
+        kernel, biases: of the head, float32 [features, classes] and [classes].
+        epochs: what was measured, before the training first.
+        best: which of them `weights` and head are of.
+        momentum: of batch norm's averages.
+        why: that momentum, in words.
+    """
+
+    weights: Weights
+    kernel: Floats
+    biases: Floats
+    epochs: tuple[Epoch, ...]
+    best: int
+    momentum: float
+    why: str
+
+
+def fine_tune(
+    info: ModuleInfo,
+    backbone: Weights,
+    head: tuple[Floats, Floats],
+    train: Examples,
+    validation: Examples,
+    settings: FineTuneSettings,
+    *,
+    checkpoint: Path,
+    class_weights: Floats | None = None,
+    log: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Train all layers, or the last blocks, beginning with a head that was trained before.
+
+    Args:
+        info: the module.
+        backbone: its weights to begin with.
+        head: kernel float32 [features, classes] and biases to begin with, trained on the features
+            of these weights.
+        train: photos; where `settings.crop` is not 0, larger than the validation photos: a random
+            part of that size is taken of each.
+        validation: photos that say which epoch is best, by their loss; none, and it is the last.
+        settings: how.
+        checkpoint: a file that is written after each epoch. A training with equal arguments goes on
+            from it; it is for the caller to remove.
+        class_weights: float32 [classes], of each class in the loss.
+        log: told what was chosen and what happens, a sentence at a time.
+
+    Returns:
+        The weights and the head of the best epoch. Equal arguments give equal values on one
+        machine, whether it was interrupted or not.
+
+    Raises:
+        WeightsError: values that are not finite: the training went wrong.
+        OSError: the checkpoint cannot be written.
+    """
+    batch = min(settings.batch_size, len(train.targets))
+    steps = len(train.targets) // batch
+    momentum, why = choose_momentum(settings, steps * settings.epochs)
+    log(f"batch norm momentum {momentum:g}: {why}")
+    keras.utils.set_random_seed(settings.seed)
+    layer = KerasLayer(
+        info, trainable=True, weights=backbone, arguments={"batch_norm_momentum": momentum},
+        input_shape=validation.images.shape[1:],
+    )  # fmt: skip
+    freeze_blocks(layer.network_layer, settings.layers)
+    penalty = keras.regularizers.L1L2(settings.l1, settings.l2)
+    dense = keras.layers.Dense(len(head[1]), kernel_regularizer=penalty)
+    model = keras.Sequential(
+        [layer, keras.layers.Dropout(settings.dropout, seed=settings.seed), dense]
+    )
+    model.build((None, *validation.images.shape[1:]))
+    dense.set_weights(list(head))
+    model.compile(
+        keras.optimizers.SGD(learning_rate(settings, steps * settings.epochs), settings.momentum),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=settings.label_smoothing
+        ),
+    )
+    model.optimizer.build(model.trainable_variables)
+    augmentation = augmentation_layers(settings, validation.images.shape[1:3])
+    variables = [*model.variables, *model.optimizer.variables]
+    variables += [variable for part in augmentation for variable in part.variables]
+    results = [*layer.network_layer.weights, *dense.weights]
+    files = Checkpoint(checkpoint, variables, results)
+    state = files.read(_key(backbone, head, train, validation, settings, class_weights))
+    if not state.epochs:
+        state.epochs.append(Epoch(np.nan, *_judged(model, validation)))
+        files.write(state)
+    else:
+        log(f"goes on after epoch {len(state.epochs) - 1} of {settings.epochs}")
+    classes = np.eye(len(head[1]), dtype=np.float32)
+    while not _is_over(state, settings):
+        number, losses = len(state.epochs), []
+        for rows in _batches(len(train.targets), batch, settings.seed, number):
+            images = as_floats(train.images[rows])
+            for part in augmentation:
+                images = part(images, training=True)
+            targets = train.targets[rows]
+            weights = None if class_weights is None else class_weights[targets]
+            losses.append(float(model.train_on_batch(images, classes[targets], weights)))
+            model.reset_metrics()
+        state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, validation)))
+        if _is_better(state, number):
+            state.best = number
+        files.write(state)
+        log(_words(state, settings))
+    files.restore_best()
+    tensors = layer.current_weights()
+    kernel, biases = map(keras.ops.convert_to_numpy, dense.weights)
+    return Trained(tensors, kernel, biases, tuple(state.epochs), state.best, momentum, why)
+
+
+def _batches(photos: int, batch: int, seed: int, epoch: int) -> Iterator[NDArray[np.intp]]:
+    """Rows in an order of this epoch's own; what fills no batch is left to other epochs."""
+    order = np.random.default_rng((seed, epoch)).permutation(photos)
+    for start in range(0, photos - batch + 1, batch):
+        yield np.sort(order[start : start + batch])  # sorted: they may lie in a file
+
+
+def as_floats(images: NDArray[Any]) -> Floats:
+    """Images as float32 in [0,1]."""
+    if images.dtype == np.uint8:
+        return np.divide(images, 255, dtype=np.float32)
+    return np.asarray(images, np.float32)
+
+
+def _judged(model: keras.Model, validation: Examples) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy; NaN without photos."""
+    targets = validation.targets
+    if not len(targets):
+        return np.nan, np.nan
+    parts = np.array_split(np.arange(len(targets)), -(-len(targets) // 32))
+    logits = np.concatenate(
+        [np.asarray(model.predict_on_batch(as_floats(validation.images[rows]))) for rows in parts]
+    ).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(targets)), targets]
+    return float(losses.mean()), float((logits.argmax(axis=1) == targets).mean())
+
+
+def _is_better(state: State, number: int) -> bool:
+    return not state.epochs[number].loss >= state.epochs[state.best].loss  # NaN: the last
+
+
+def _is_over(state: State, settings: FineTuneSettings) -> bool:
+    done = len(state.epochs) - 1
+    # What was before the training is no epoch: a first one that is worse says little.
+    return done >= settings.epochs or done - max(state.best, 1) >= settings.patience
+
+
+def _words(state: State, settings: FineTuneSettings) -> str:
+    number, epoch = len(state.epochs) - 1, state.epochs[-1]
+    words = f"epoch {number} of {settings.epochs}: training loss {epoch.train_loss:.4f}"
+    if not np.isnan(epoch.loss):
+        words += f", validation loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+    return f"{words} (best so far)" if state.best == number else words
+
+
+def _key(
+    backbone: Weights,
+    head: tuple[Floats, Floats],
+    train: Examples,
+    validation: Examples,
+    settings: FineTuneSettings,
+    class_weights: Floats | None,
+) -> str:
+    """What decides how a training goes: of other photos, weights or settings it is another."""
+    digest = hashlib.sha256(json.dumps(settings.to_dict(), sort_keys=True).encode())
+    digest.update(f"{fingerprint(backbone)} {keras.__version__} {keras.backend.backend()}".encode())
+    arrays = (*head, train.targets, validation.targets, class_weights)
+    for array in (*arrays, train.images, validation.images):
+        if array is not None:
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            for part in np.array_split(array, max(1, len(array) // 256)):
+                digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
