@@ -60,8 +60,8 @@ def test_photos_with_sides_become_a_network_and_a_head(tmp_path):
     assert tuned.chosen["batch_norm_momentum"] == 0.9
     assert tuned.chosen["epoch"] == accuracy.chosen
     assert (tmp_path / "work" / "checkpoint.npz").exists()
-    with np.load(tmp_path / "work" / "train.npy", mmap_mode="r", allow_pickle=False) as pixels:
-        assert pixels.shape == (30, 35, 35, 3)  # larger: each epoch takes a part of it
+    pixels = np.load(tmp_path / "work" / "train.npy", mmap_mode="r", allow_pickle=False)
+    assert pixels.shape == (30, 35, 35, 3)  # larger: each epoch takes a part of it
 
 
 def test_several_labels_a_photo_are_refused(tmp_path):
