@@ -29,7 +29,7 @@ FLOORS = [
     {"tensorflow_hub"},
     {"module", "verification"},
     {"pipeline"},
-    {"search", "ray", "conversion", "evaluation"},
+    {"search", "ray", "conversion", "benchmarking", "evaluation"},
     {"retraining"},
     {"cli"},
 ]

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "arrays.py": "test_module.py",
     "inference.py": "test_module.py",
     "cli/*.py": "cli/test_options.py",
+    "benchmarking/*.py": "benchmarking/test_benchmark.py",
     "evaluation/*.py": "evaluation/test_api.py",
     "graph/*.py": "graph/test_graph.py",
     "keras/ops/*.py": "keras/test_batch_norm.py",

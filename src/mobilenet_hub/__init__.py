@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # as in `typing`, whose import would be most of what this
 if TYPE_CHECKING:
     from typing import Any
 
+    from mobilenet_hub.benchmarking.benchmark import benchmark
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.conversion.calibrate import calibrate
@@ -53,6 +54,7 @@ _EXPORTS = {
     "ModuleInfo": ("catalog", "ModuleInfo"),
     "ModuleSpec": ("tensorflow_hub.spec", "ModuleSpec"),
     "Preprocessing": ("images", "Preprocessing"),
+    "benchmark": ("benchmarking.benchmark", "benchmark"),
     "calibrate": ("conversion.calibrate", "calibrate"),
     "classify": ("pipeline.api", "classify"),
     "embed": ("pipeline.api", "embed"),
@@ -85,6 +87,7 @@ __all__ = [
     "ModuleSpec",
     "Preprocessing",
     "__version__",
+    "benchmark",
     "calibrate",
     "classify",
     "embed",

@@ -51,3 +51,17 @@ def test_one_changed_weight_is_exit_code_1_and_said(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(
         "error: there are no golden outputs for these weights of google/imagenet/mobilenet_v1_025"
     )
+
+
+def test_benchmark_prints_a_line_for_each_engine_and_json_the_same_figures(examples):
+    words = ("benchmark", SMALL, "--photos", examples, "--seconds", "0.02", "--threads", "1")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    header, *rows = (line.split("\t") for line in done.stdout.splitlines())
+    assert header[3:5] == ["cold start s", "one image ms"]
+    assert {row[1] for row in rows} == {"openvino", "onnxruntime"}
+    (outcome,) = json.loads(run(*words, "--json").stdout)
+    assert [[row["engine"], row["precision"]] for row in outcome["figures"]] == [
+        row[1:3] for row in rows
+    ]
+    assert outcome["machine"]["cpu"]

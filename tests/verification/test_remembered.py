@@ -30,8 +30,9 @@ def test_it_is_computed_once_for_each_way_to_compute(monkeypatch):
     assert line == f"passed {outcome.digest}"
     monkeypatch.setattr(room, "verify", never)
     assert remembered(hub.Module(SMALL, threads=1)) == line
-    with pytest.raises(AssertionError, match="computed again"):
-        remembered(hub.Module(SMALL, engine="onnxruntime"))
+    for other in ({"engine": "onnxruntime"}, {"precision": "int8"}):
+        with pytest.raises(AssertionError, match="computed again"):
+            remembered(hub.Module(SMALL, **other))
 
 
 @pytest.mark.parametrize("damage", [b"", b"passed", b"\xff\xfe", b"perhaps 0123456789abcdef"])

@@ -40,6 +40,14 @@ def test_both_engines_pass(engine):
     assert outcome.machine.versions["openvino"]
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_int8_is_near_the_original_and_said_to_be_no_more(engine):
+    (check,) = hub.verify(SMALL, engines=[engine], precisions=["int8"]).checks
+    assert check.passed and check.same_in_every_place
+    assert check.largest_difference > 1e-2
+    assert 0.95 < check.lowest_cosine < 0.9999
+
+
 def test_a_changed_weight_does_not_pass(tmp_path, weights):
     path = tmp_path / "changed.safetensors"
     with_one_changed(weights).save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_json, print_note, print_table
 
 if TYPE_CHECKING:
+    from mobilenet_hub.benchmarking.benchmark import Benchmark
     from mobilenet_hub.verification.verify import Verification
 
 # Those whose weights are in the package, each with all that it has golden outputs of.
@@ -25,10 +27,11 @@ _BUNDLED = (
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("verify")(verify_command)
+    app.command("benchmark")(benchmark_command)
 
 
 def verify_command(
-    modules: options.Verified = None,
+    modules: options.Checked = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare what this machine computes with what the original networks gave.
@@ -49,6 +52,54 @@ def verify_command(
         print_error(reason)
     if failed:
         raise typer.Exit(EXIT_ERROR)
+
+
+def benchmark_command(
+    modules: options.Checked = None,
+    photos: options.Photos = None,
+    seconds: options.Seconds = 2.0,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how fast this machine is, in every engine and precision that is installed.
+
+    Cold start, the latency of one image, images a second, decoding alone, the way from files to
+    feature vectors, and the most memory, each in a process of its own.
+    """
+    from mobilenet_hub.benchmarking.benchmark import benchmark
+
+    outcomes = []
+    for module in modules or _BUNDLED:
+        outcomes.append(benchmark(module, photos=photos, seconds=seconds, threads=threads))
+    if as_json:
+        print_json([asdict(outcome) for outcome in outcomes], indent=True)
+        return
+    columns = [
+        ("module", "cyan"), ("engine", ""), ("precision", ""), ("#cold start s", ""),
+        ("#one image ms", ""), ("#images/s", "green"), ("#decoded/s", ""),
+        ("#from files/s", "green"), ("#peak MB", ""),
+    ]  # fmt: skip
+    rows = [
+        [
+            outcome.handle,
+            row.engine,
+            row.precision,
+            f"{row.cold_start_seconds:.2f}",
+            f"{row.latency_ms:.2f}",
+            *map(_rate, (row.images_per_second, row.decoded_per_second, row.embedded_per_second)),
+            _rate(row.peak_memory_mb),
+        ]
+        for outcome in outcomes
+        for row in outcome.figures
+    ]
+    print_table("", columns, rows)
+    _print_machine(outcomes)
+    if photos is None:
+        print_note("decoding and the way from files are measured with --photos FOLDER")
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _as_json(outcome: Verification) -> dict[str, Any]:
@@ -76,6 +127,11 @@ def _print(outcomes: list[Verification]) -> None:
         for check in outcome.checks
     ]
     print_table("", columns, rows)
+    _print_machine(outcomes)
+
+
+def _print_machine(outcomes: Sequence[Verification] | Sequence[Benchmark]) -> None:
+    """Where it was, and what could not be had there."""
     machine = outcomes[0].machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     print_note(f"{machine.cpu} ({', '.join(machine.instructions)}); {machine.system}; {versions}")
@@ -84,7 +140,7 @@ def _print(outcomes: list[Verification]) -> None:
         print_note(f"left out: {reason}")
 
 
-def _left_out(outcome: Verification) -> list[str]:
+def _left_out(outcome: Verification | Benchmark) -> list[str]:
     return [f"{what}: {reason}" for what, reason in outcome.left_out.items()]
 
 

@@ -290,14 +290,23 @@ JsonLines = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-Verified = Annotated[
+Checked = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="HANDLE",
-        help="Modules, or files of weights; by default those whose weights are in the package.",
+        help="Modules, or files of weights; by default those in the package.",
         show_default=False,
     ),
 ]
+Photos = Annotated[
+    str | None,
+    typer.Option(
+        "--photos", metavar="PATH",
+        help="Photos to measure decoding with, and the way from files to feature vectors: a "
+        "folder, or whatever else `embed` takes.",
+    ),
+]  # fmt: skip
+Seconds = Annotated[float, typer.Option(help="How long each figure is measured.")]
 
 # Similar images.
 

@@ -36,6 +36,8 @@ def remembered(module: InferenceModule) -> str:
         return "no golden outputs"
     how = {"weights": fingerprint(weights), "handle": module.info.handle, **asdict(module.compute)}
     del how["threads"]  # never changes a result
+    calibration = module.calibration()
+    how["calibration"] = calibration.sha256 if calibration else None
     key = json.dumps({**how, "machine": asdict(this_machine())}, sort_keys=True)
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = default_directory() / "verified" / f"{name}.txt"

@@ -22,7 +22,7 @@ from mobilenet_hub.weights.resolve import Spec, resolve
 # Float32 differs from the original by the order of its sums: 3e-5 at most where this was measured,
 # on AVX2 and AVX-512. What is rounded on purpose is told by its direction.
 MOST_DIFFERENCE = 1e-4
-LEAST_COSINE: Mapping[str, float] = {"bf16": 0.9, "int8": 0.9}
+LEAST_COSINE: Mapping[str, float] = {"bf16": 0.9, "int8": 0.95}
 
 FEATURES = "image_feature_vector"
 _SMALL = 96  # height and width of images of which several are computed at a time
