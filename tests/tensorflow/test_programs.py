@@ -72,7 +72,7 @@ def expected():
     }
 
 
-@pytest.fixture(scope="module", params=["real", "other"])
+@pytest.fixture(scope="module", params=["real", pytest.param("other", marks=pytest.mark.slow)])
 def weights(request, tmp_path_factory):
     """Whose weights programs load, and the environment variables that say so."""
     if request.param == "real":
@@ -135,6 +135,7 @@ def test_graphs_and_sessions_compute_what_the_original_networks_do(
         features = expected["features"]
         distance = np.linalg.norm(features - features[::-1], axis=1)
         np.testing.assert_allclose(found["distance"], distance, atol=1e-3)
+        assert found["slope_error"] < 0.05
 
 
 @pytest.mark.parametrize("legacy", ["0", "1"], ids=["keras_3", "tf_keras"])
@@ -145,6 +146,8 @@ def test_both_keras_compute_what_the_original_networks_do(
     run, weights, expected, file, wanted, legacy
 ):
     pytest.importorskip("tf_keras" if legacy == "1" else "keras")
+    if weights[0] == "other" and legacy == "1":
+        pytest.skip("Keras 3 shows it")
     found = run(file, TF_USE_LEGACY_KERAS=legacy, KERAS_BACKEND="tensorflow")
     assert (
         str(found["keras"]) == f"mobilenet_hub.{'tensorflow' if legacy == '1' else 'keras'}.layer"
