@@ -122,6 +122,19 @@ def test_a_damaged_index_is_refused_before_it_is_used(folder, name, damage):
     assert len(Index(build_index("v.parquet", "index"))) == 500
 
 
+@pytest.mark.parametrize("features", [-1, 0, 63, 65, 2**63, 10**12, 1.5, True, "x", None])
+def test_an_index_that_says_another_length_of_its_embeddings_is_refused(folder, features):
+    """Some of them reached usearch, whose answer was its C++ signature in many lines."""
+    pytest.importorskip("usearch")
+    from mobilenet_hub.search import Index, build_index
+
+    path = build_index(write_vectors(folder / "v.parquet", clouds(20)), "index") / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "features": features}))
+    with pytest.raises(DatasetError, match="expected an index") as caught:
+        Index("index")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_dataset_that_is_not_indexed_is_answered_with_the_command(folder):
     pytest.importorskip("usearch")
     from mobilenet_hub.search import Index

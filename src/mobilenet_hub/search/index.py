@@ -36,6 +36,7 @@ FORMAT = "mobilenet-hub-index/2"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
 
 _CHECKED_BYTES = 1 << 24  # at a time
+_MAX_FEATURES = 1 << 20
 
 # Recall@10 is 0.999 with these on 20,000 features of photos (benchmarks/README.md).
 _EXPANSION_ADD, _EXPANSION_SEARCH = 128, 64
@@ -181,10 +182,14 @@ class Index:
             for name, data in self._files.items():  # usearch itself believes every byte
                 if _checksum(data) != settings["crc32c"][name]:
                     raise ValueError(f"{name} is damaged")
-            self._index = new_index(settings["features"], "f16")
+            features = settings["features"]
+            if not (type(features) is int and 0 < features <= _MAX_FEATURES):
+                raise ValueError(f"embeddings of {str(features)[:40]} numbers")
+            self._index = new_index(features, "f16")
             self._index.view(self._files[VECTORS])
             self._ids = pa.ipc.open_file(pa.py_buffer(self._files[IDS])).read_all()["id"]
-            if not len(self._index) == len(self._ids) == settings["rows"]:
+            counts = (len(self._index), len(self._ids), self._index.ndim)
+            if counts != (settings["rows"], settings["rows"], features):
                 raise ValueError("its files do not belong together")
         except (
             OSError,
