@@ -125,6 +125,27 @@ def test_a_row_goes_when_its_new_bytes_were_read_and_are_no_image(folder, module
     assert (summary.rows, summary.failures, summary.kept) == (9, 1, 0)
 
 
+OTHER_TABLES = {
+    "other columns": {"x": [1, 2, 3, 4]},
+    "another type": {"id": ["a", "b", "c", "d"], "embedding": ["w", "x", "y", "z"]},
+    "another length": {"id": ["a", "b", "c", "d"], "embedding": [[1.0], [2.0], [3.0], [4.0]]},
+    "no ids": {"id": pa.nulls(4, pa.string()), "stage": [1, 2, 3, 4]},
+}
+
+
+@pytest.mark.parametrize("file", ["out/part-00001.parquet", "out/_manifest/part-00001.parquet"])
+@pytest.mark.parametrize("columns", OTHER_TABLES)
+def test_a_table_of_something_else_in_the_place_of_a_part_or_manifest_is_made_again(
+    folder, module, file, columns
+):
+    """It ended in a traceback, or its rows were taken for ours."""
+    write(folder / "out", module)
+    pq.write_table(pa.table(OTHER_TABLES[columns]), folder / file)
+    assert write(folder / "out", module).counts.done == 4
+    assert dict(sorted(read(folder / "out").items())).keys() == expected(module).keys()
+    assert write(folder / "out", module).counts.skipped == 10
+
+
 @pytest.mark.parametrize("file", ["out/part-00001.parquet", "out/_manifest/part-00001.parquet"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "footer", "gone"])
 def test_a_damaged_part_or_manifest_is_made_again(folder, module, file, damage):

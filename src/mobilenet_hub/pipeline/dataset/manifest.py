@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from mobilenet_hub.errors import DatasetError
 from mobilenet_hub.files import read_json, write_atomically
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
-from mobilenet_hub.pipeline.dataset.parquet import PartName, parquet_file, read_parts
+from mobilenet_hub.pipeline.dataset.parquet import PartName, parquet_file, read_parts, row_count
 from mobilenet_hub.pipeline.results import Outcome
 from mobilenet_hub.pipeline.sources.items import Stamp
 from mobilenet_hub.settings import Settings
@@ -54,6 +54,15 @@ def _key(identity: str, stamp: Stamp | None, sha256: str) -> bytes | None:
 def _clamped(number: int) -> int:
     """The nearest that a column holds: times of modification may lie before 1678 or after 2262."""
     return max(-(2**63), min(number, 2**63 - 1))
+
+
+def _schema() -> Any:
+    """Of a manifest: see above."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    fields = {"size": number, "mtime_ns": number, "sha256": text, "stage": text, "reason": text}
+    return pa.schema([pa.field("id", text, nullable=False), *fields.items()])
 
 
 class Done:
@@ -112,16 +121,6 @@ class Manifest:
         """
         import pyarrow as pa
 
-        schema = pa.schema(
-            [
-                pa.field("id", pa.string(), nullable=False),
-                pa.field("size", pa.int64()),
-                pa.field("mtime_ns", pa.int64()),
-                pa.field("sha256", pa.string()),
-                pa.field("stage", pa.string()),
-                pa.field("reason", pa.string()),
-            ]
-        )
         lines = [
             {
                 "id": outcome.id,
@@ -134,20 +133,23 @@ class Manifest:
             for outcome in outcomes
         ]
         self.folder.mkdir(exist_ok=True)
-        with parquet_file(part.file(self.folder), schema) as append:
-            append(pa.RecordBatch.from_pylist(lines, schema))
+        with parquet_file(part.file(self.folder), _schema()) as append:
+            append(pa.RecordBatch.from_pylist(lines, _schema()))
 
     def remove(self, part: PartName) -> None:
         """Make a part count no longer."""
         part.file(self.folder).unlink(missing_ok=True)
 
     def counts(self, part: PartName) -> tuple[int, int]:
-        """How many rows a part must have, and how many of its items failed."""
-        rows = failures = 0
-        for batch in read_parts([part.file(self.folder)], ["stage"]):
-            rows += batch.column(0).null_count
-            failures += batch.num_rows - batch.column(0).null_count
-        return rows, failures
+        """How many rows a part must have, and how many of its items failed.
+
+        Raises:
+            DatasetError: its manifest is damaged, or something else.
+        """
+        path = part.file(self.folder)
+        lines = row_count(path, _schema())
+        rows = sum(batch.column(0).null_count for batch in read_parts([path], ["stage"]))
+        return rows, lines - rows
 
     def read_settings(self) -> dict[str, Any] | None:
         """The settings of the dataset, defaults where it says nothing; None if it is not begun.

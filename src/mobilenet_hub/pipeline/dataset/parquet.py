@@ -227,16 +227,29 @@ def part_names(folder: Path) -> list[PartName]:
     return sorted(name for stem in files if (name := PartName.parse(stem)) is not None)
 
 
-def row_count(path: str | PathLike[str]) -> int:
+def row_count(path: str | PathLike[str], schema: Any) -> int:
     """How many rows a Parquet file has, from its footer.
 
     Raises:
-        DatasetError: it is damaged.
+        DatasetError: it is damaged, or its columns are not those of the schema.
     """
-    from pyarrow.parquet import read_metadata
+    from pyarrow import parquet
 
     with _damage_named(path), Path(path).open("rb") as file:
-        return int(read_metadata(file).num_rows)
+        footer = parquet.read_metadata(file)
+        if list(map(_kind, footer.schema.to_arrow_schema())) != list(map(_kind, schema)):
+            raise DatasetError(f"the file has other columns than it should. Received: {path!r}")
+        return int(footer.num_rows)
+
+
+def _kind(field: Any) -> tuple[Any, ...]:
+    """Name and type; what Parquet calls the elements of a list depends on who wrote it."""
+    import pyarrow as pa
+
+    kind = field.type
+    if pa.types.is_fixed_size_list(kind):
+        return field.name, kind.value_type, kind.list_size
+    return field.name, kind
 
 
 def read_schema(path: str | PathLike[str]) -> Any:

@@ -317,14 +317,15 @@ class DatasetWriter:
             self.changed = True
             return
         rows, path = counts[0], part.file(self.folder)
-        if part in self._moved or readable(lambda: row_count(path)) == rows or rows == 0:
+        there = readable(lambda: row_count(path, self.layout.schema()))
+        if part in self._moved or there == rows or rows == 0:
             return
         lines = [*self.manifest.outcomes(part)]
-        left = readable(
+        left = there and readable(
             lambda: {i for batch in read_parts([path], ["id"]) for i in batch["id"].to_pylist()}
         )
         kept = [line for line in lines if line.failed or (left and line.id in left)]
-        if left is None or len(left) != sum(not line.failed for line in kept):
+        if not left or len(left) != sum(not line.failed for line in kept):
             path.unlink(missing_ok=True)
             kept = [line for line in lines if line.failed]
         self.manifest.write(part, kept)
