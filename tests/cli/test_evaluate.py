@@ -39,8 +39,8 @@ def test_figures_are_printed_and_a_page_written(folder):
 
 def test_json_has_every_figure(folder):
     figures = json.loads(run("--json").stdout)
-    assert figures["metrics"]["top_1"]["photos"] == 10
-    assert [each["label"] for each in figures["metrics"]["classes"]] == ["ant", "bee"]
+    assert figures["evaluations"][0]["top_1"]["photos"] == 10
+    assert [each["label"] for each in figures["evaluations"][0]["classes"]] == ["ant", "bee"]
     assert figures["settings"]["crop"] == "center"
 
 

@@ -40,13 +40,13 @@ def test_figures_are_those_of_what_classify_says(folder):
     result = hub.evaluate("val", path)
     said = {record.id: record.labels[0] for record in hub.classify("val", path)}
     right = [label.name == name.split("/")[1] for name, label in said.items()]
-    assert result.metrics.top_1.value == pytest.approx(np.mean(right))
-    assert result.metrics.photos == 20
-    assert [each.photos for each in result.metrics.classes] == [12, 8]
-    own = dict(zip((item.id for item in result.evaluation.predictions.items),
-                   result.evaluation.predictions.probabilities, strict=True))  # fmt: skip
+    assert result.metrics[0].top_1.value == pytest.approx(np.mean(right))
+    assert result.metrics[0].photos == 20
+    assert [each.photos for each in result.metrics[0].classes] == [12, 8]
+    own = dict(zip((item.id for item in result.evaluations[0].predictions.items),
+                   result.evaluations[0].predictions.probabilities, strict=True))  # fmt: skip
     assert all(own[name].max() == pytest.approx(label.score) for name, label in said.items())
-    assert result.metrics.uncalibrated is not None
+    assert result.metrics[0].uncalibrated is not None
 
 
 def test_photos_that_cannot_be_read_are_listed_and_count_nowhere(folder):
@@ -55,16 +55,16 @@ def test_photos_that_cannot_be_read_are_listed_and_count_nowhere(folder):
     ((name, reason),) = [(each.id, each.reason) for each in result.failures]
     assert name == "val/ant/0000.jpg"
     assert "not a JPEG" in reason
-    assert result.metrics.photos == 19
-    assert [each.photos for each in result.metrics.classes] == [11, 8]
+    assert result.metrics[0].photos == 19
+    assert [each.photos for each in result.metrics[0].classes] == [11, 8]
     assert result.to_dict()["failures"][0]["id"] == "val/ant/0000.jpg"
 
 
 def test_what_is_rejected_is_measured_beside_the_other_figures(folder):
     result = hub.evaluate("val", classifier("own.safetensors", reject_threshold=0.5))
     unknown = [r.unknown for r in hub.classify("val", "own.safetensors")]
-    assert result.metrics.rejection.coverage == pytest.approx(1 - np.mean(unknown))
-    assert hub.evaluate("val", "own.safetensors", reject=False).metrics.rejection is None
+    assert result.metrics[0].rejection.coverage == pytest.approx(1 - np.mean(unknown))
+    assert hub.evaluate("val", "own.safetensors", reject=False).metrics[0].rejection is None
 
 
 def test_nothing_to_evaluate_is_an_error(folder):
@@ -82,8 +82,8 @@ def test_nothing_to_evaluate_is_an_error(folder):
 
 def test_several_labels_a_photo_are_each_a_question_of_its_own(folder):
     result = hub.evaluate("val", classifier("own.safetensors", activation="sigmoid"))
-    assert result.evaluation.predictions.multi_label
-    assert result.metrics.mean_average_precision is not None
+    assert result.evaluations[0].predictions.multi_label
+    assert result.metrics[0].mean_average_precision is not None
     result.write_html("report.html")
 
 
@@ -110,11 +110,11 @@ def test_imagenet_photos_named_by_id_label_and_index_are_known(tmp_path, monkeyp
         (tmp_path / "val" / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "val" / name / row["file"]).symlink_to(SHARED / "photos" / row["file"])
     result = hub.evaluate("val", SMALL_CLASSIFIER)
-    assert result.metrics.photos == 30
-    assert result.metrics.top_1.value > 0.4  # V1 0.25: 50.6 % of ImageNet
-    assert result.metrics.top_5.value >= result.metrics.top_1.value
-    assert result.metrics.classes[1].label == "tench"
-    assert result.metrics.classes[1].photos == 1
+    assert result.metrics[0].photos == 30
+    assert result.metrics[0].top_1.value > 0.4  # V1 0.25: 50.6 % of ImageNet
+    assert result.metrics[0].top_5.value >= result.metrics[0].top_1.value
+    assert result.metrics[0].classes[1].label == "tench"
+    assert result.metrics[0].classes[1].photos == 1
     result.write_html("report.html")
     assert "tench" in Page("report.html").text
 
@@ -127,4 +127,4 @@ def test_a_module_in_hand_says_how_it_computes(folder):
     assert facts["settings"]["crop"] == "none"
     assert facts["settings"]["engine"] == "openvino"
     assert len(facts["module"]["weights_sha256"]) == 64
-    assert result.metrics.classes[1].recall is None
+    assert result.metrics[0].classes[1].recall is None

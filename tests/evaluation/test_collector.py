@@ -38,7 +38,7 @@ def test_photos_in_compressed_archives_are_shown_and_not_all_kept(tmp_path, monk
             Path("x.jpg").write_bytes(encoded(at % 7))
             tar.add("x.jpg", f"{('ant', 'bee')[at % 2]}/{at}.jpg")
     result = hub.evaluate("val.tar.gz", "own.safetensors")
-    kinds = [type(item) for item in result.evaluation.predictions.items]
+    kinds = [type(item) for item in result.evaluations[0].predictions.items]
     assert kinds.count(BytesItem) <= 64
     assert kinds.count(BytesItem) + kinds.count(BrokenItem) == 90
     result.write_html("report.html")

@@ -59,6 +59,7 @@ def evaluate_command(
     Photos that cannot be read are listed on standard error and count in no figure.
     """
     from mobilenet_hub.evaluation.api import evaluate
+    from mobilenet_hub.evaluation.split_file import split_beside
     from mobilenet_hub.pages.page import refuse_other_page
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.pipeline.sources.resolve import open_words
@@ -72,20 +73,23 @@ def evaluate_command(
     try:
         result = evaluate(
             paths, loaded, reject=reject, threads=threads, options=how, progress=shown,
+            split=split_beside(module),
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     finally:
         shown.close()
     for failure in result.failures:
         print_note(f"{printable(failure.id)}: {failure.reason}")
+    for note in result.notes:
+        print_note(note)
     if as_json:
         print_json(result.to_dict(), indent=True)
     else:
-        print_table("", [("figure", "cyan"), ("value", "green")], _figures(result.metrics))
+        print_table("", [("figure", "cyan"), ("value", "green")], _figures(result.metrics[0]))
     if html is not None:
         result.write_html(html)
     note_passed_over(result.passed_over)
-    end(result.metrics.photos, len(result.failures), strict=strict)
+    end(result.metrics[-1].photos, len(result.failures), strict=strict)
 
 
 def _figures(metrics: Metrics) -> list[list[str]]:

@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
+
+import numpy as np
 
 from mobilenet_hub import __version__
 from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.evaluation.collector import Collector
 from mobilenet_hub.evaluation.folders import ClassFolders
 from mobilenet_hub.evaluation.metrics import Metrics, measure
-from mobilenet_hub.evaluation.records import Evaluation, Listing, Report
+from mobilenet_hub.evaluation.records import Evaluation, Listing, Predictions, Report
 from mobilenet_hub.evaluation.report import render_report
+from mobilenet_hub.evaluation.split_file import Side, read_split, split_beside
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pages.page import write_page
 from mobilenet_hub.pipeline.parallel import process_all
@@ -28,10 +32,11 @@ from mobilenet_hub.settings import PreprocessingChoices, Settings
 from mobilenet_hub.weights.canonical import fingerprint
 from mobilenet_hub.weights.resolve import Spec
 
-_SEEN = (
-    "The photos given. Whether the classifier was trained on some of them is not known here: only "
-    "of photos it never saw do these figures say how good it will be on others."
+_ALL = (
+    "All photos given. Only of photos that the classifier was not made with do figures say how "
+    "good it will be on others."
 )
+_UNSEEN = "Those of the photos given that the classifier was neither trained on nor chosen by."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,16 +44,20 @@ class EvaluationResult:
     """What `hub.evaluate` found.
 
     Attributes:
-        metrics: the figures.
-        evaluation: what was said of each photo that could be read.
+        metrics: the figures of each evaluation.
+        evaluations: what was said of each photo that could be read. Where a list beside the
+            classifier (`split.parquet`) says that it was made with some of them, the first is of
+            the others, if there are any, and the last of all.
+        notes: what people should know, a sentence each.
         failures: photos that could not be read; they count in no figure.
         module: what was evaluated.
         settings: how it was computed.
         passed_over: how many files of each suffix were left out, as not named like images.
     """
 
-    metrics: Metrics
-    evaluation: Evaluation
+    metrics: tuple[Metrics, ...]
+    evaluations: tuple[Evaluation, ...]
+    notes: tuple[str, ...]
     failures: tuple[Failure, ...]
     module: InferenceModule
     settings: Settings
@@ -57,7 +66,9 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """All figures, settings, versions and failures, as they go into JSON."""
         failures = [asdict(failure) for failure in self.failures]
-        return {**self._facts(), "metrics": self.metrics.to_dict(), "failures": failures}
+        evaluations = [each.to_dict() for each in self.metrics]
+        notes = list(self.notes)
+        return {**self._facts(), "notes": notes, "evaluations": evaluations, "failures": failures}
 
     def write_html(self, path: str | PathLike[str]) -> None:
         """Write a page that shows all of it, replacing an earlier one.
@@ -66,7 +77,8 @@ class EvaluationResult:
             InputError: something else is there.
             OSError: the file cannot be written.
         """
-        write_page(path, render_report(self.report(), self.module))
+        how = self.settings.preprocessing
+        write_page(path, render_report(self.report(), self.module, preprocessing=how))
 
     def report(self) -> Report:
         """What the page shows."""
@@ -80,8 +92,9 @@ class EvaluationResult:
         return Report(
             f"Evaluation of {self.module.info.handle}",
             self.module.labels,
-            (self.evaluation,),
+            self.evaluations,
             reject_threshold=threshold,
+            notes=self.notes,
             listings=(unread,) if rows else (),
             facts=self._facts(),
         )
@@ -107,13 +120,14 @@ def evaluate(
     threads: int | None = None,
     options: SourceOptions | None = None,
     progress: Progress | None = None,
+    split: Path | None = None,
     **preprocessing: Unpack[PreprocessingChoices],
 ) -> EvaluationResult:
     """How good a classifier is on photos in folders that are named by class.
 
     ```python
     result = hub.evaluate("imagenet/val")
-    print(result.metrics.top_1, result.metrics.top_5)
+    print(result.metrics[0].top_1, result.metrics[0].top_5)
     result.write_html("report.html")
     ```
 
@@ -127,19 +141,24 @@ def evaluate(
         threads: how many images to read and decode at once; one a core by default.
         options: how to read sources.
         progress: told of the counts after each few photos.
+        split: the list of photos that the classifier was made with, as `retrain` writes it; by
+            default the one beside a classifier that is given by its path.
         **preprocessing: see `hub.embed`.
 
     Raises:
         InputError: folders that name no class, no photo that can be read, or settings that mean
             nothing.
+        DatasetError: the list of photos that the classifier was made with is damaged.
         SourceError, UnknownHandleError, MissingWeightsError: as `hub.embed`.
     """
+    split = split or split_beside(module)
+    used_for = {} if split is None else read_split(split)
     loaded = in_inference(module)
     labels, classifier = loaded.labels, loaded.weights.classifier
     threshold = None if classifier is None else classifier.reject_threshold
     settings = settings_for(
         loaded, preprocessing, features=threshold is not None and reject is not False,
-        labels=len(labels) or 1, reject=reject,  # of none, settings_for says so
+        labels=len(labels) or 1, reject=reject, content_hash=bool(used_for),
     )  # fmt: skip
     words = [photos] if isinstance(photos, str | PathLike) else list(photos)
     folders = ClassFolders(words, labels, options)
@@ -152,11 +171,32 @@ def evaluate(
             collector.add(results, [under_way.popleft() for _ in results.outcomes])
             if progress is not None:
                 progress.update(collector.counts)
-    evaluation = Evaluation("evaluation", _SEEN, collector.predictions())
-    metrics = measure(evaluation, labels, reject_threshold=threshold)
-    return EvaluationResult(
-        metrics, evaluation, tuple(collector.failures), loaded, settings, folders.passed_over
+    evaluations, notes = _evaluations(
+        collector.predictions(), [used_for.get(bytes.fromhex(each)) for each in collector.digests]
     )
+    return EvaluationResult(
+        tuple(measure(each, labels, reject_threshold=threshold) for each in evaluations),
+        evaluations, notes, tuple(collector.failures), loaded, settings, folders.passed_over,
+    )  # fmt: skip
+
+
+def _evaluations(
+    of: Predictions, sides: Sequence[Side | None]
+) -> tuple[tuple[Evaluation, ...], tuple[str, ...]]:
+    """Of the photos that the classifier was not made with, and of all; and what is to be said."""
+    everything = Evaluation("photos given", _ALL, of)
+    seen = np.array([side in ("train", "val") for side in sides])
+    if not seen.any():
+        return (everything,), ()
+    trained = sum(side == "train" for side in sides)
+    note = (
+        f"the classifier was trained on {trained:,} of these photos, and {seen.sum() - trained:,} "
+        "decided how; figures of them flatter"
+    )
+    if seen.all():
+        return (everything,), (f"{note}, and there are no others.",)
+    others = Evaluation("photos it never saw", _UNSEEN, of.only(np.flatnonzero(~seen)))
+    return (others, everything), (f"{note}: the headline is of the others.",)
 
 
 def _noted(folders: ClassFolders, under_way: deque[tuple[Item, int]]) -> Iterator[Item]:

@@ -28,12 +28,14 @@ class Collector:
 
     Attributes:
         counts: of the photos so far.
+        digests: the sha256 of each that could be read, in hexadecimal, where results have it.
         failures: those that could not be read.
     """
 
     def __init__(self, module: InferenceModule, *, reject: bool) -> None:
         self.counts = Counts()
         self.failures: list[Failure] = []
+        self.digests: list[str] = []
         self._weights = module.current_weights()
         self._reject = reject
         self._items: list[Item] = []
@@ -49,6 +51,7 @@ class Collector:
         for outcome, photo in zip(results.outcomes, photos, strict=True):
             if outcome.stage is None:
                 rows.append(photo)
+                self.digests.append(outcome.sha256)
             else:
                 failed = Failure(outcome.id, outcome.path, outcome.stage, outcome.reason)
                 self.failures.append(failed)

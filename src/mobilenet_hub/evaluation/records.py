@@ -73,6 +73,17 @@ class Predictions:
         """Whether a photo may have any number of classes."""
         return self.truth.dtype == np.bool_
 
+    def only(self, rows: NDArray[np.intp]) -> Predictions:
+        """Some of the photos, by their rows."""
+        before, scores = self.uncalibrated, self.reject_scores
+        return Predictions(
+            [self.items[row] for row in rows],
+            self.truth[rows],
+            self.probabilities[rows],
+            None if before is None else before[rows],
+            None if scores is None else scores[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:

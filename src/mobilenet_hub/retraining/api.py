@@ -21,6 +21,7 @@ from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.errors import AccuracyError, InputError, SourceError
 from mobilenet_hub.evaluation.metrics import Metrics
 from mobilenet_hub.evaluation.report import render_report
+from mobilenet_hub.evaluation.split_file import SPLIT, Side
 from mobilenet_hub.files import atomic_folder
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.processor import settings_for
@@ -40,7 +41,7 @@ from mobilenet_hub.retraining.learning import (
     learn,
     validate,
 )
-from mobilenet_hub.retraining.records import Data, Head, Side
+from mobilenet_hub.retraining.records import Data, Head
 from mobilenet_hub.retraining.rejecting import reject_scores
 from mobilenet_hub.retraining.summary import Summary
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingChoices, Settings
@@ -156,7 +157,7 @@ def retrain(
         loaded = in_inference(module)
         settings = settings_for(loaded, preprocessing, content_hash=True, perceptual_hash=True)
         run = _Run(loaded, settings, learning, note, progress, threads)
-        found = _gather(run, read_data(source, options), folder.read_split(place), shares)
+        found = _gather(run, read_data(source, options), folder.earlier_split(place), shares)
         summary, weights = _train(run, found, {**asdict(learning), **asdict(shares)}, unknown)
         metrics, suspects = summary.measured(), summary.suspects()
         _assert_accuracy(metrics[0], assert_accuracy_at_least)
@@ -165,7 +166,7 @@ def retrain(
             folder.write_labels(parts / folder.LABELS, summary.data.labels)
             folder.write_metrics(parts / folder.METRICS, summary.metrics(metrics))
             folder.write_split(
-                parts / folder.SPLIT, found.data, found.embedded.photos.digests, found.split.sides
+                parts / SPLIT, found.data, found.embedded.photos.digests, found.split.sides
             )
             folder.write_suspects(parts / folder.SUSPECTS, suspects, summary.data)
             page = render_report(summary.report(), InferenceModule(parts / folder.MODEL))

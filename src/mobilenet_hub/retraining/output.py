@@ -8,22 +8,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from mobilenet_hub.errors import DatasetError, InputError
+from mobilenet_hub.evaluation.split_file import SPLIT, Side, read_split
 from mobilenet_hub.evaluation.suspects import Suspect
 from mobilenet_hub.files import remove_leftovers
 from mobilenet_hub.pipeline.dataset.id_sets import digest
 from mobilenet_hub.pipeline.dataset.parquet import METADATA_KEY, read_schema
-from mobilenet_hub.retraining.records import Data, Side
+from mobilenet_hub.retraining.records import Data
 from mobilenet_hub.weights.storage.cache import Cache
 
 MODEL, LABELS, METRICS, REPORT = "model.safetensors", "labels.txt", "metrics.json", "report.html"
-SPLIT, SUSPECTS = "split.parquet", "suspects.csv"
+SUSPECTS = "suspects.csv"
 _FILES = {MODEL, LABELS, METRICS, REPORT, SPLIT, SUSPECTS}
 _OF_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by looking at the folder
 _SPLIT_FORMAT = "mobilenet-hub split/1"
-_MAX_SPLIT_BYTES = 1 << 30
 
 
 @contextmanager
@@ -72,36 +72,14 @@ def refuse_other_folder(output: Path) -> None:
     )
 
 
-def read_split(output: Path) -> dict[bytes, Side]:
+def earlier_split(output: Path) -> dict[bytes, Side]:
     """The sides of an earlier training, by the sha256 of the photos; empty where there is none.
 
     Raises:
         DatasetError: it is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = output / SPLIT
-    if not path.exists():
-        return {}
-    try:
-        if path.stat().st_size > _MAX_SPLIT_BYTES:
-            raise ValueError("too large")
-        table = pq.read_table(path, columns=["sha256", "side"], use_threads=False)
-        digests, sides = (column.to_pylist() for column in table.columns)
-        found = {
-            bytes.fromhex(value): side
-            for value, side in zip(digests, sides, strict=True)
-            if side is not None
-        }
-        if not set(found.values()) <= set(get_args(Side)):
-            raise ValueError("unknown sides")
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise DatasetError(
-            f"the split of the earlier training is damaged ({error}); choose another output, or "
-            f"remove it and photos may change sides. Received: {str(path)!r}"
-        ) from error
-    return found
+    return read_split(path) if path.exists() else {}
 
 
 def write_split(

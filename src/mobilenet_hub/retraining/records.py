@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.evaluation.records import Curve
+from mobilenet_hub.evaluation.split_file import Side
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.weights.canonical import Weights
-
-Side = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from mobilenet_hub.errors import InputError, SourceError
+from mobilenet_hub.evaluation.split_file import Side
 from mobilenet_hub.pipeline.sources.columns import find_column, find_columns
 from mobilenet_hub.pipeline.sources.folders import open_folder
 from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id
 from mobilenet_hub.pipeline.sources.lists import named_item, table_rows
 from mobilenet_hub.pipeline.sources.source import CSV_SUFFIXES, SourceOptions
-from mobilenet_hub.retraining.records import Data, Side
+from mobilenet_hub.retraining.records import Data
 
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 FEW_PHOTOS = 10  # of a class; below, it is hardly learned and cannot be measured

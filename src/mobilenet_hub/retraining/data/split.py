@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub.evaluation.split_file import Side
 from mobilenet_hub.retraining.data.ties import Tie, Ties
-from mobilenet_hub.retraining.records import Data, Side
+from mobilenet_hub.retraining.records import Data
 
 LEAST_TEST_PHOTOS = 100  # fewer measure nothing: 95 of 100 right is anything from 89 to 98 %
 _SLACK = 0.5  # how far the share of a class may be from what is wanted, as a part of it
