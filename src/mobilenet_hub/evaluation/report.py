@@ -13,10 +13,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mobilenet_hub.evaluation import charts
 from mobilenet_hub.evaluation.calibration import CoveragePoint
+from mobilenet_hub.evaluation.drawing import charts
+from mobilenet_hub.evaluation.drawing.photos import PhotoCards
 from mobilenet_hub.evaluation.metrics import Metrics, measure
-from mobilenet_hub.evaluation.photos import PhotoCards
 from mobilenet_hub.evaluation.records import Curve, Report
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.pages.page import render_page

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import ImageError, ItemError
-from mobilenet_hub.evaluation.heat_maps import has_heat_maps, heat_maps, overlay
+from mobilenet_hub.evaluation.drawing.heat_maps import has_heat_maps, heat_maps, overlay
 from mobilenet_hub.evaluation.metrics import answers_right, predicted_classes
 from mobilenet_hub.evaluation.records import Predictions
 from mobilenet_hub.evaluation.suspects import find_suspects

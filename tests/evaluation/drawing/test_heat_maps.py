@@ -8,7 +8,7 @@ import pytest
 from classifier_support import random_classifier
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import InputError
-from mobilenet_hub.evaluation.heat_maps import has_heat_maps, heat_maps, overlay
+from mobilenet_hub.evaluation.drawing.heat_maps import has_heat_maps, heat_maps, overlay
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.settings import ClassifierSettings
 from pictures import SMALL_CLASSIFIER, picture

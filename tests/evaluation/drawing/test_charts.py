@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilenet_hub.evaluation.calibration import reliability
-from mobilenet_hub.evaluation.charts import interval_chart, legend, line_chart, reliability_chart
+from mobilenet_hub.evaluation.drawing.charts import (
+    interval_chart,
+    legend,
+    line_chart,
+    reliability_chart,
+)
 from mobilenet_hub.evaluation.records import Curve
 
 

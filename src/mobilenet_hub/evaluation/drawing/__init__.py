@@ -1,0 +1,1 @@
+"""What the report shows: photos with heat maps, and charts."""
