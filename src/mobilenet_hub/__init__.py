@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo, find
     from mobilenet_hub.catalog import modules as list_modules
     from mobilenet_hub.conversion.calibrate import calibrate
+    from mobilenet_hub.conversion.classifiers import import_classifier
     from mobilenet_hub.errors import MobileNetHubError
     from mobilenet_hub.evaluation.api import evaluate
     from mobilenet_hub.images import Preprocessing, load_image
@@ -66,6 +67,7 @@ _EXPORTS = {
     "get_num_image_channels": ("module", "get_num_image_channels"),
     "image_embedding_column": ("module", "image_embedding_column"),
     "imagenet_labels": ("labels", "imagenet_labels"),
+    "import_classifier": ("conversion.classifiers", "import_classifier"),
     "list_modules": ("catalog", "modules"),
     "load": ("module", "load"),
     "load_image": ("images", "load_image"),
@@ -99,6 +101,7 @@ __all__ = [
     "get_num_image_channels",
     "image_embedding_column",
     "imagenet_labels",
+    "import_classifier",
     "list_modules",
     "load",
     "load_image",

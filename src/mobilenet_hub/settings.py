@@ -19,7 +19,7 @@ from mobilenet_hub.networks import INPUT_RANGE
 if TYPE_CHECKING:  # commands that need no arrays start sooner without
     import numpy as np
 
-Crop = Literal["center", "slim", "none", "pad"]
+Crop = Literal["center", "cover", "slim", "none", "pad"]
 Resample = Literal["bilinear", "tf1"]
 EngineName = Literal["openvino", "onnxruntime"]
 Precision = Literal["float32", "bf16", "int8"]
@@ -54,7 +54,8 @@ class PreprocessingSettings:
     Attributes:
         height, width: of the result.
         crop: `center`: the largest central rectangle of the result's shape, times 0.875 (for a
-            square: 87.5 % of the short side), so that nothing is squashed; `slim`: the central
+            square: 87.5 % of the short side), so that nothing is squashed; `cover`: that rectangle
+            whole, as Teachable Machine takes pictures; `slim`: the central
             87.5 % of height and of width, squashed; `none`: the whole picture, squashed; `pad`:
             the whole picture, fitted inside and padded with mid-grey (128; 0.5 for `tf1`).
             Edges lie on whole pixels of the decoded picture.

@@ -16,10 +16,9 @@ import tensorflow_files as tff
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.readers import read
-from mobilenet_hub.weights.readers.tensorflow import dataflow
+from mobilenet_hub.weights.readers import dataflow, read
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 from mobilenet_hub.weights.safetensors_format import parse_safetensors
 

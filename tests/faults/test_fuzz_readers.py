@@ -23,10 +23,10 @@ from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.archive import read_archive
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.leveldb import snappy_decompress
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 NET = network("mobilenet_v1", 0.01, 3)  # 8 channels a layer: files of kilobytes

@@ -28,8 +28,8 @@ def reference_crop(pixels, height, width, crop):
         return pixels
     if crop == "slim":
         margins = int((h - h * 0.875) / 2), int((w - w * 0.875) / 2)
-    else:  # the largest centred rectangle of the target's shape, times 7/8
-        zoom = min(h / height, w / width) * 7 / 8
+    else:  # the largest centred rectangle of the target's shape, or 7/8 of it
+        zoom = min(h / height, w / width) * (1 if crop == "cover" else 7 / 8)
         margins = (h - height * zoom) / 2, (w - width * zoom) / 2
     (top, bottom), (left, right) = map(reference_edges, (h, w), margins)
     return pixels[top:bottom, left:right]
@@ -71,7 +71,7 @@ def reference_boxes(pixels, height, width):
 @given(
     size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
     target=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    crop=st.sampled_from(["center", "slim", "none"]),
+    crop=st.sampled_from(["center", "cover", "slim", "none"]),
 )
 def test_bilinear_equals_the_formula(size, target, crop):
     pixels = scene(*size)
@@ -88,7 +88,7 @@ def test_bilinear_equals_the_formula(size, target, crop):
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     target=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    crop=st.sampled_from(["center", "slim", "none"]),
+    crop=st.sampled_from(["center", "cover", "slim", "none"]),
 )
 def test_tf1_equals_the_formula_without_half_pixels(size, target, crop):
     pixels = scene(*size)

@@ -11,7 +11,7 @@ import mobilenet_hub as hub  # noqa: E402
 import mobilenet_hub.keras as mobilenets  # noqa: E402
 from keras_support import V1, V2, images, largest_relative_error, numpy_of, random_for  # noqa: E402
 from mobilenet_hub.errors import InputError, TensorMismatchError, WeightsError  # noqa: E402
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint  # noqa: E402
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint  # noqa: E402
 from mobilenet_hub.weights.storage.origins import BUNDLED, WITHOUT_LOGITS  # noqa: E402
 from places import DATA  # noqa: E402
 from weights_support import load_bundled  # noqa: E402

@@ -28,7 +28,7 @@ FILES = {
 }
 
 
-CROPS = ("center", "slim", "none", "pad")
+CROPS = ("center", "cover", "slim", "none", "pad")
 
 
 def scene(height, width, channels=3, seed=0):

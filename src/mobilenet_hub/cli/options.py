@@ -103,8 +103,9 @@ Timeout = Annotated[
 Crop = Annotated[
     settings.Crop | None,
     typer.Option(
-        help="center: the central square, 87.5 % of the short side; slim: the central 87.5 % of "
-        "each side, squashed; none: everything, squashed; pad: everything, with borders.",
+        help="center: the central square, 87.5 % of the short side; cover: the central square, all "
+        "of the short side; slim: the central 87.5 % of each side, squashed; none: everything, "
+        "squashed; pad: everything, with borders.",
         show_default=f"{_AS_MADE}center",
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +115,24 @@ def import_command(
     batch_norm_photos: weights_options.BatchNormPhotos = None,
     repin: weights_options.Repin = False,
     force: weights_options.AnySize = False,
+    output: weights_options.Folder = None,
+    labels: weights_options.Labels = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read weights in any format, and keep them in the cache as those of a module."""
+    """Read weights in any format, and keep them in the cache as those of a module.
+
+    With --output: a classifier of your own, head and labels included, into a folder that is taken
+    wherever a handle is.
+    """
     from mobilenet_hub.conversion.importing import import_file
 
+    if output is not None:
+        if batch_norm_photos is not None or repin or force:
+            raise typer.BadParameter("--output goes with --labels, --as, --ema and --json only")
+        _import_classifier(file, output, labels, handle, ema, as_json=as_json)
+        return
+    if labels is not None:
+        raise typer.BadParameter("--labels needs --output")
     result = import_file(
         file, handle=handle, use_ema=ema, photos=batch_norm_photos, repin=repin, force=force
     )
@@ -132,6 +145,34 @@ def import_command(
             f"--batch-norm-photos DIR makes them fit for training"
         )
     _print_entries(f"now those of {result.module.handle}", [result.entry], as_json=as_json)
+
+
+def _import_classifier(
+    file: str,
+    output: Path,
+    labels: Path | None,
+    handle: str | None,
+    ema: bool | None,
+    *,
+    as_json: bool,
+) -> None:
+    from mobilenet_hub.conversion.classifiers import import_classifier
+
+    result = import_classifier(file, output, labels=labels, handle=handle, use_ema=ema)
+    if as_json:
+        facts = {"path": str(result.folder), "module": result.module.handle}
+        print_json(
+            {**facts, "labels": result.weights.labels, **result.weights.metadata}, indent=True
+        )
+        return
+    print_note(f"{len(result.weights.labels)} classes: {_shortened(result.weights.labels)}")
+    if notes := result.weights.metadata.get("notes"):
+        print_note(printable(notes))
+    print_line(result.folder)
+
+
+def _shortened(labels: Sequence[str]) -> str:
+    return ", ".join(map(printable, labels[:10])) + ", ..." * (len(labels) > 10)
 
 
 def convert_command(

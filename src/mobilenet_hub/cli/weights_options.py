@@ -121,6 +121,24 @@ WeightsOutput = Annotated[
         show_default="the source's name with the format's suffix, in this folder",
     ),
 ]  # fmt: skip
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o",
+        metavar="OUT",
+        help="Of a classifier of your own: the folder to write, with model.safetensors and "
+        "labels.txt.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The names of its classes, one a line.",
+        show_default="those in the file, or in labels.txt beside it",
+    ),
+]
 AllEntries = Annotated[
     bool, typer.Option("--all", help="Remove everything in the cache, sound or not.")
 ]

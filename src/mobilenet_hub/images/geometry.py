@@ -40,9 +40,10 @@ def layout(
     Args:
         size: height and width of the picture at full size, upright.
         target: height and width of the result.
-        crop: `center`: the largest central rectangle of the target's shape, times 0.875; `slim`:
-            the central 0.875 of height and of width; `none`, `pad`: the whole picture. All but
-            `pad` fill the whole result; `pad` keeps the picture's shape and centres it.
+        crop: `cover`: the largest central rectangle of the target's shape; `center`: the same times
+            0.875; `slim`: the central 0.875 of height and of width; `none`, `pad`: the whole
+            picture. All but `pad` fill the whole result; `pad` keeps the picture's shape and
+            centres it.
         scale_num: n, 1 to 8; the decoded picture has ceil(height n / 8) by ceil(width n / 8).
     """
     (height, width), (rows, columns) = size, target
@@ -50,8 +51,9 @@ def layout(
     top = left = 0.0
     if crop == "slim":
         top, left = _slim_margin(height), _slim_margin(width)
-    elif crop == "center":
-        unit = CENTRAL_FRACTION * min(height / rows, width / columns)
+    elif crop in ("center", "cover"):
+        fraction = CENTRAL_FRACTION if crop == "center" else 1
+        unit = fraction * min(height / rows, width / columns)
         top, left = (height - rows * unit) / 2, (width - columns * unit) / 2
     elif crop == "pad":
         zoom = min(rows / height, columns / width)

@@ -166,7 +166,7 @@ def check_classes(record: ModuleInfo, weights: Weights) -> None:
         raise WeightsError(
             f"{weights.metadata.get('source', 'this file')} classifies {len(weights.labels)} "
             f"classes that are not the 1001 of {record.handle}, and is not kept in its place: use "
-            f"it by its path, hub.Module(FILE) or hub.Module(HANDLE, weights=FILE). "
+            f"it by its path, hub.Module(FILE), or `import FILE --output OUT`. "
             f"Received: classes {', '.join(weights.labels[:5])}, ..."
         )
 

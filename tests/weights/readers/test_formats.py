@@ -14,7 +14,8 @@ import tensorflow_files as tff
 from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.random_weights import random_weights
-from mobilenet_hub.weights.readers import FORMATS, read
+from mobilenet_hub.weights.readers import read
+from mobilenet_hub.weights.readers.formats import FORMATS
 from mobilenet_hub.weights.storage import store
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/classification/5")

@@ -6,198 +6,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
+from mobilenet_hub.catalog import find
+from mobilenet_hub.errors import AmbiguousModuleError, WeightsError
+from mobilenet_hub.weights.readers.formats import read_any
 
 if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.canonical import Weights
-    from mobilenet_hub.weights.readers.base import Reading
 
 # Recorded in every converted file; raised when a reader's result changes.
 CONVERTER_VERSION = "1"
-
-_HEAD = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a file looks like, before it is read.
-
-    Attributes:
-        path: of the file.
-        head, tail: its first kilobyte and its last 8 bytes.
-        size: in bytes.
-        members: names in it, if it is a zip archive.
-    """
-
-    path: Path
-    head: bytes
-    tail: bytes
-    size: int
-    members: tuple[str, ...] = ()
-
-    @property
-    def is_zip(self) -> bool:
-        """Whether it begins as a zip archive does."""
-        return self.head.startswith(b"PK\x03\x04")
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A format that can be read.
-
-    Attributes:
-        name: for people.
-        fits: whether a file looks like one.
-        reader: the function that reads it, below this package: (path, use_ema) -> Reading.
-    """
-
-    name: str
-    fits: Callable[[Look], bool]
-    reader: str
-
-    def read(self, path: Path, use_ema: bool | None) -> Reading:
-        """Read a file with the reader, which is imported now."""
-        module, _, function = self.reader.rpartition(".")
-        reading: Reading = getattr(import_module(f"{__name__}.{module}"), function)(path, use_ema)
-        return reading
-
-
-# LevelDB's magic number, which ends an index: table/format.h.
-_LEVELDB = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
-
-# The first that fits is taken.
-FORMATS = (
-    Format(
-        "safetensors (of this library, or of transformers' google/mobilenet_v*)",
-        lambda f: f.head[8:9] == b"{" and int.from_bytes(f.head[:8], "little") < 1 << 30,
-        "safetensors.read_safetensors",
-    ),
-    Format(
-        "Keras .h5 and .weights.h5",
-        lambda f: f.head.startswith(b"\x89HDF\r\n\x1a\n"),
-        "keras.files.read_keras",
-    ),
-    Format(
-        ".npz",
-        lambda f: bool(f.members) and all(name.endswith(".npy") for name in f.members),
-        "npz.read_npz",
-    ),
-    Format(".keras", lambda f: f.is_zip, "keras.files.read_keras"),
-    Format(
-        "TensorFlow checkpoints",
-        lambda f: (
-            f.tail == _LEVELDB
-            or ".data-0" in f.path.name
-            or (f.path.name == "checkpoint" and f.head.startswith(b"model_checkpoint_path"))
-        ),
-        "tensorflow.tensor_bundle.read_checkpoint",
-    ),
-    Format(
-        "SavedModels and TF1 hub modules (folders",
-        lambda f: f.path.name == "saved_model.pb",
-        "tensorflow.saved_model.read_saved_model",
-    ),
-    Format(
-        "or packed as .tgz, .tar.bz2)",
-        lambda f: (
-            f.head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or f.head[257:262] == b"ustar"
-        ),
-        "archive.read_archive",
-    ),
-    Format("float .tflite", lambda f: f.head[4:8] == b"TFL3", "tensorflow.tflite.read_tflite"),
-    Format(
-        "TensorFlow.js model.json",
-        lambda f: f.head.lstrip()[:1] == b"{",
-        "keras.tensorflow_js.read_tensorflow_js",
-    ),
-    Format(
-        "frozen graphs .pb",
-        lambda f: f.head[:1] == b"\x0a",  # a GraphDef begins with its first node
-        "tensorflow.graph_def.read_frozen_graph",
-    ),
-)
-# Files in a folder that are weights, most wanted kind first.
-_IN_FOLDERS = (
-    ("model.json",), (".index",), (".safetensors",), (".keras", ".h5"), (".pb",), (".tflite",),
-    (".tgz", ".tar.gz", ".tar.bz2", ".tar"), (".npz",),
-)  # fmt: skip
-_PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"}
-# The first member of PyTorch's zips, its name after 30 bytes: archive/data.pkl, archive/data/0, ...
-_TORCH_ZIP = re.compile(
-    rb"PK\x03\x04.{26}[^/\0]{1,200}/(data\.pkl|data/|code/|constants|version|byteorder|\.)",
-    re.DOTALL,
-)
-
-
-def _is_pickle(look: Look) -> bool:
-    """By protocol; of old, by its name and its first opcode; in a zip, as PyTorch's are."""
-    old = look.path.suffix.lower() in _PICKLE_SUFFIXES and look.head[:1] in (
-        b"(", b"]", b"}", b"c", b"l",
-    )  # fmt: skip
-    zipped = _TORCH_ZIP.match(look.head) is not None
-    zipped |= any(name.endswith((".pkl", ".pickle")) for name in look.members)
-    return old or zipped or look.head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Something that people have and that is not read.
-
-    Attributes:
-        name: for people.
-        fits: whether a file looks like one.
-        why: why it is not read and what to do, after the file's name.
-    """
-
-    name: str
-    fits: Callable[[Look], bool]
-    why: str
-
-
-REFUSED = (
-    Refused(
-        "a pickle",
-        _is_pickle,
-        "is a pickle, as torch.save and TorchScript write: opening one runs whatever code is in "
-        "it, so this library never does. Take the .safetensors file that Hugging Face has beside "
-        "it, or, if you trust it, convert it once: safetensors.torch.save_file(torch.load(file, "
-        "weights_only=True), 'model.safetensors'); of TorchScript, torch.jit.load(file)."
-        "state_dict()",
-    ),
-    Refused(
-        "an ONNX model",
-        # Its first field is the version of the format, at least 3; that of a SavedModel is 1.
-        lambda f: (
-            f.path.suffix.lower() == ".onnx"
-            or (f.head[:1] + f.head[2:3] == b"\x08\x12" and f.head[1] > 2)
-        ),
-        "is an ONNX model, whose operations do not tell the network's weights apart: take the "
-        "checkpoint, SavedModel or Keras file that it was made of",
-    ),
-    Refused(
-        "the graph of a checkpoint",
-        lambda f: f.path.suffix == ".meta",
-        "is the graph of a checkpoint and holds no weights: name the checkpoint itself, the path "
-        "without .meta, beside which .index and .data-00000-of-00001 lie",
-    ),
-    Refused(
-        "a checkpoint of version 1",
-        lambda f: f.tail == _LEVELDB and f.path.suffix != ".index",
-        "is a checkpoint in TensorFlow's format of before 2017, a single file without .index. Load "
-        "it in TensorFlow and save it again with tf.compat.v1.train.Saver(write_version=2); if it "
-        "is an index, give it back the end .index of its name",
-    ),
-)
 
 
 def read(
@@ -206,6 +29,7 @@ def read(
     handle: str | None = None,
     use_ema: bool | None = None,
     any_size: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> Weights:
     """Read the weights in a file or folder of any known format.
 
@@ -216,20 +40,24 @@ def read(
             trained variables; None: for V2, not for V1. Files that hold only one of the two
             are refused if it is the other.
         any_size: whether the handle's image size may be another than the file itself tells.
+        labels: what the classes are called; None: as the file calls them, or numbers.
 
     Returns:
         The weights. Their metadata says where they come from: `source`, `source_sha256`,
         `converter_version`, `batch_norm` (`folded` or `unfolded`), `notes`; `handle` if it is
-        known which module they are of.
+        known which module they are of. A head of other classes than ImageNet's comes along, with
+        what it is used with (`Weights.classifier`); it is left out only if `handle` names a
+        feature_vector module.
 
     Raises:
         MissingWeightsError: there is nothing at that path.
         WeightsError: a damaged file, a format that is not known, a pickle, no MobileNet; another
-            image size than the handle's.
+            image size than the handle's; a head that cannot be kept; labels that are not as many
+            as the classes.
         TensorMismatchError: lists all tensors that do not fit the network.
         UnknownHandleError: the handle names no module.
     """
-    return _identified(Path(path), handle, use_ema, any_size)[0]
+    return _identified(Path(path), handle, use_ema, any_size, labels)[0]
 
 
 def read_module(
@@ -238,6 +66,7 @@ def read_module(
     handle: str | None = None,
     use_ema: bool | None = None,
     any_size: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> tuple[ModuleInfo, Weights]:
     """Read weights that are to be those of one module, and say of which.
 
@@ -250,21 +79,28 @@ def read_module(
         AmbiguousModuleError: they fit several modules, and nothing says which is meant.
         MissingWeightsError, WeightsError, TensorMismatchError, UnknownHandleError: as `read`.
     """
-    weights, possible = _identified(Path(path), handle, use_ema, any_size)
+    weights, possible = _identified(Path(path), handle, use_ema, any_size, labels)
     if len(possible) > 1:
         raise AmbiguousModuleError(str(path), [record.handle for record in possible])
     return possible[0], weights
 
 
 def _identified(
-    path: Path, handle: str | None, use_ema: bool | None, any_size: bool
+    path: Path,
+    handle: str | None,
+    use_ema: bool | None,
+    any_size: bool,
+    labels: Sequence[str] | None,
 ) -> tuple[Weights, list[ModuleInfo]]:
     """The weights in a file and the modules they may be of, one unless nothing tells them apart."""
-    from mobilenet_hub.weights.background import with_1001_classes
     from mobilenet_hub.weights.canonical import from_tensors
     from mobilenet_hub.weights.identify import possible_modules
+    from mobilenet_hub.weights.readers.own_classes import classes_of, with_preprocessing
 
-    reading = _reading(path, use_ema)
+    reading = read_any(path, use_ema)
+    features_only = handle is not None and find(handle).task == "feature_vector"
+    if reading.unread is not None and not features_only:
+        raise reading.unread
     averages = reading.moving_averages or reading.metadata.get("moving_averages") == "used"
     if use_ema is not None and use_ema != averages:
         which = "exponential moving averages" if use_ema else "variables that are no averages"
@@ -272,10 +108,10 @@ def _identified(
             f"{path} holds no {which}: leave the choice out (--ema, --no-ema). "
             f"Received: use_ema={use_ema}"
         )
-    tensors, notes = dict(reading.tensors), reading.notes
-    if "labels" not in reading.metadata:  # classes of their own need no background
-        tensors, added = with_1001_classes(tensors, str(path))
-        notes += added
+    classes = classes_of(reading, labels, str(path), features_only=features_only)
+    notes = (*reading.notes, *classes.notes)
+    if reading.unread is not None:
+        notes += ("A head that cannot be kept was left out: the features were asked for.",)
     metadata = {
         "source": f"{path.name} ({reading.format})",
         "source_sha256": _digest(reading.files or (path,)),
@@ -284,15 +120,16 @@ def _identified(
         **({"moving_averages": "used"} if reading.moving_averages else {}),
         **({"notes": " ".join(notes)} if notes else {}),
         **reading.metadata,
+        **(classes.settings.to_metadata() if classes.settings else {}),
     }
-    weights = from_tensors(tensors, metadata=metadata, where=str(path))
+    weights = from_tensors(classes.tensors, metadata=metadata, where=str(path))
     names = (*reading.names, *_names(path))
     possible = possible_modules(
         weights, handle=handle, names=names, image_size=reading.image_size, any_size=any_size
     )
     if len(possible) == 1:
         weights = weights.with_metadata(handle=possible[0].handle)
-    return weights, possible
+    return with_preprocessing(weights, reading, possible)
 
 
 def _digest(files: Iterable[Path]) -> str:
@@ -316,79 +153,5 @@ def _names(path: Path) -> list[str]:
     descriptor = path.with_name(f"{path.name}.descriptor.txt")  # in TF-Hub's cache
     if descriptor.is_file():
         with descriptor.open("rb") as file:
-            names.append(file.read(_HEAD).decode("utf-8", "replace"))
+            names.append(file.read(1024).decode("utf-8", "replace"))
     return names
-
-
-def _reading(path: Path, use_ema: bool | None) -> Reading:
-    from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
-
-    try:
-        if path.is_dir():
-            return _read_folder(path, use_ema)
-        if not path.exists():
-            if path.with_name(f"{path.name}.index").exists():
-                return read_checkpoint(path, use_ema)
-            raise MissingWeightsError(
-                f"There is nothing at this path: expected a file or folder with weights. "
-                f"Received: {str(path)!r}"
-            )
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"Cannot look at {str(path)!r}: {error}") from error
-    return _read_file(path, use_ema)
-
-
-def _read_folder(path: Path, use_ema: bool | None) -> Reading:
-    if (path / "saved_model.pb").exists():
-        return _read_file(path / "saved_model.pb", use_ema)
-    names = sorted(file.name for file in path.iterdir())
-    if "checkpoint" in names and any(name.endswith(".index") for name in names):
-        return _read_file(path / "checkpoint", use_ema)
-    for suffixes in _IN_FOLDERS:
-        matching = [name for name in names if name.endswith(suffixes)]
-        if len(matching) > 1:
-            raise WeightsError(
-                f"{path} holds several files with weights: name the one you want. "
-                f"Received: {', '.join(matching[:10])}"
-            )
-        if matching:
-            return _read_file(path / matching[0], use_ema)
-    raise WeightsError(
-        f"{path} must hold weights: expected {_known()}. "
-        f"Received: {', '.join(names[:10]) or 'an empty folder'}"
-    )
-
-
-def _read_file(path: Path, use_ema: bool | None) -> Reading:
-    look = _look(path)
-    for refused in REFUSED:
-        if refused.fits(look):
-            raise WeightsError(f"{path} {refused.why}. Received: {refused.name}")
-    known = next((known for known in FORMATS if known.fits(look)), None)
-    if known is None:
-        raise WeightsError(
-            f"{path} is of no format this library reads: expected {_known()}. "
-            f"Received: {look.head[:16]!r}{'...' if look.size > 16 else ''}, {look.size:,} bytes"
-        )
-    return known.read(path, use_ema)
-
-
-def _known() -> str:
-    return ", ".join(known.name for known in FORMATS)
-
-
-def _look(path: Path) -> Look:
-    from mobilenet_hub.weights.readers.base import open_file
-    from mobilenet_hub.weights.readers.zip_files import open_zip
-
-    with open_file(path, "The file with weights") as file:
-        head = file.read(_HEAD)
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - 8))
-        look = Look(path, head, file.read(8), size)
-        if not look.is_zip or any(refused.fits(look) for refused in REFUSED):
-            return look
-        with open_zip(file, str(path)) as archive:
-            return Look(path, head, look.tail, size, tuple(archive.sizes))

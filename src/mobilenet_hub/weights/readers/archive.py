@@ -20,9 +20,9 @@ from typing import BinaryIO
 from mobilenet_hub.errors import TarError, WeightsError
 from mobilenet_hub.tar import TarReader, decompressed
 from mobilenet_hub.weights.readers.base import Reading, damaged, open_file
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 # The published archive of V2 1.4 unpacks to 240 MB: a checkpoint with optimizer slots, a frozen

@@ -17,12 +17,30 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
+from mobilenet_hub.networks import INPUT_RANGE
+from mobilenet_hub.settings import Crop, Probabilities, Resample
 from mobilenet_hub.weights.safetensors_format import printable
 
 Array = npt.NDArray[np.float32]
 
 # The largest network of the catalogue holds 25 MB. Nothing that claims more than this is one.
 MAX_WEIGHTS_BYTES = 512 << 20
+
+
+# The convolutions whose outputs, averaged, are the features.
+LAST_CONVOLUTIONS = ("MobilenetV1/Conv2d_13_pointwise/weights", "MobilenetV2/Conv_1/weights")
+
+
+class UnreadHeadError(WeightsError):
+    """A file has a head that cannot be kept."""
+
+    def __init__(self, where: str, expected: str, received: object) -> None:
+        super().__init__(
+            f"{where} holds a head on the features of its network that cannot be kept, and none is "
+            f"left out unasked: expected {short(expected)}. If the features are all you want, name "
+            f"their module: `--as` a feature_vector handle, or hub.Module(HANDLE, weights=FILE). "
+            f"Received: {short(received)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +50,8 @@ class Reading:
     Attributes:
         tensors: TF-Slim variable name to float32 array, C-contiguous, read-only: kernels HWIO, or
             HWI1 for depthwise ones, everything else [channels]. Which network they form, and
-            whether they are complete, is for `weights.canonical` to say.
+            whether they are complete, is for `weights.canonical` to say. With the layers of the
+            file's head, where it has one that can be kept.
         format: the file format in words.
         folded: scopes of the convolutions whose batch norm the file holds folded into them. Their
             statistics are lost: they carry `FOLDED_VARIANCE` and friends, exact for inference and
@@ -44,6 +63,12 @@ class Reading:
         metadata: that the file itself carried, of this library's own.
         image_size: height and width, in pixels, of the images it takes; None if it does not tell.
         names: in it, of models or checkpoints: `mobilenetv2_0.35_96` tells a size as well.
+        unread: why a head that is in the file is not among the tensors; None if none is left out.
+        activation: what makes probabilities of the logits, where the file tells.
+        input_range: what it brings black and white pixels to before the first convolution.
+        labels: of the logits; none if it does not tell.
+        crop: how the pictures were cut that a classifier was made with; None if that is not known.
+        resample: and how they were resized.
     """
 
     tensors: dict[str, Array]
@@ -55,6 +80,18 @@ class Reading:
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_size: int | None = None
     names: tuple[str, ...] = ()
+    unread: UnreadHeadError | None = None
+    activation: Probabilities | None = None
+    input_range: tuple[float, float] = INPUT_RANGE
+    labels: tuple[str, ...] = ()
+    crop: Crop | None = None
+    resample: Resample = "bilinear"
+
+    @property
+    def num_features(self) -> int:
+        """How many values the last convolution gives; 0 where it is not there."""
+        last = next((name for name in LAST_CONVOLUTIONS if name in self.tensors), None)
+        return 0 if last is None else self.tensors[last].shape[-1]
 
 
 # A folded convolution is `y = conv(x, w) + b`. With gamma 1, mean 0, beta b and this variance,

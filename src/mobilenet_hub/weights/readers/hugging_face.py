@@ -96,14 +96,25 @@ def read_hugging_face(
             f"{where}: expected only the tensors of transformers' MobileNetV{family}. "
             f"Received also: {', '.join(sorted(unknown)[:10])}"
         )
-    converted, notes = keras_names.as_convolution(converted, where)
+    converted, unread = keras_names.as_convolution(converted, where)
     size = (config or {}).get("image_size")
     return Reading(
         finished(converted),
         "Hugging Face safetensors",
-        notes=notes,
         image_size=size if type(size) is int else None,
+        unread=unread,
+        labels=_labels(config or {}),
     )
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the configuration calls the classes; none if it does not name them all."""
+    names = config.get("id2label")
+    if not isinstance(names, dict):
+        return ()
+    found = [names.get(str(number)) for number in range(len(names))]
+    texts = [name for name in found if isinstance(name, str)]
+    return tuple(texts) if len(texts) == len(found) else ()
 
 
 def refuse_others(names: Iterable[str], where: str) -> None:

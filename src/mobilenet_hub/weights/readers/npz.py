@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.base import Reading, damaged, finished, open_file
+from mobilenet_hub.weights.readers.head import without_head
 from mobilenet_hub.weights.readers.tensorflow.slim_names import select
 from mobilenet_hub.weights.readers.zip_files import open_zip
 from mobilenet_hub.weights.safetensors_format import printable
@@ -37,7 +38,7 @@ def read_npz(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
 
     Args:
         path: the file.
-        use_ema: as `tensorflow.tensor_bundle.read_checkpoint`.
+        use_ema: as `tensorflow.checkpoint.read_checkpoint`.
 
     Raises:
         WeightsError: the file is damaged, too large, or holds no MobileNet.
@@ -54,12 +55,13 @@ def read_npz(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
     if unknown := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
         raise WeightsError(f"{where}: expected float arrays. Received: {unknown[:10]}")
     selected = select(arrays, where, None if metadata else use_ema)
-    return Reading(
+    reading = Reading(
         finished({name: arrays[key] for name, key in selected.names.items()}),
         ".npz file",
         moving_averages=selected.moving_averages,
         metadata=metadata,
     )
+    return without_head(reading, {name: array.shape for name, array in arrays.items()}, where)
 
 
 def _array(data: bytes, where: str) -> NDArray[np.generic]:

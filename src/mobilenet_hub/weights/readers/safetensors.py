@@ -8,6 +8,7 @@ from pathlib import Path
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.canonical import MAX_FILE_BYTES, PROTOTYPES
 from mobilenet_hub.weights.readers.base import Reading, finished, read_file
+from mobilenet_hub.weights.readers.head import without_head
 from mobilenet_hub.weights.readers.hugging_face import read_config, read_hugging_face
 from mobilenet_hub.weights.readers.tensorflow.slim_names import select
 from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safetensors
@@ -18,7 +19,7 @@ def read_safetensors(path: str | PathLike[str], use_ema: bool | None = None) -> 
 
     Args:
         path: the file.
-        use_ema: as `tensorflow.tensor_bundle.read_checkpoint`.
+        use_ema: as `tensorflow.checkpoint.read_checkpoint`.
 
     Raises:
         MissingWeightsError: there is no such file.
@@ -37,9 +38,11 @@ def read_safetensors(path: str | PathLike[str], use_ema: bool | None = None) -> 
     names = dict(selected.names)
     if own and PROTOTYPES in tensors:
         names[PROTOTYPES] = PROTOTYPES
-    return Reading(
+    reading = Reading(
         finished({name: tensors[key] for name, key in names.items()}),
         "safetensors",
         moving_averages=selected.moving_averages,
         metadata=own,
     )
+    others = {name: tensor.shape for name, tensor in tensors.items() if name not in names.values()}
+    return without_head(reading, others, where)

@@ -139,14 +139,17 @@ def test_a_head_of_other_classes_is_kept_as_it_is(tmp_path):
     assert weights.labels == tuple("0123456")
 
 
-def test_a_head_that_does_not_take_the_features_is_left_out_and_said(tmp_path):
+def test_a_head_that_does_not_take_the_features_is_left_out_only_if_features_are_wanted(tmp_path):
     tensors, as_keras = numbers(V2)
     scope = V2.logits.scope
     as_keras[f"{scope}/weights"] = np.zeros((128, 7), np.float32)
     as_keras[f"{scope}/biases"] = np.zeros(7, np.float32)
-    weights = read(write_h5(tmp_path / "a.h5", V2, as_keras))
+    path = write_h5(tmp_path / "a.h5", V2, as_keras)
+    with pytest.raises(WeightsError, match=r"cannot be kept.*Received: .*128, 7"):
+        read(path)
+    weights = read(path, handle="google/imagenet/mobilenet_v2_035_224/feature_vector/5")
     assert not weights.has_logits
-    assert "7 outputs" in weights.metadata["notes"]
+    assert "left out" in weights.metadata["notes"]
     assert_equal(weights.tensors, {k: v for k, v in tensors.items() if "/Logits/" not in k})
 
 
@@ -380,8 +383,18 @@ def test_this_librarys_own_keras_files_are_read_bit_for_bit(tmp_path, handle):
         model.save(tmp_path / f"{name}.keras")
         model.save_weights(tmp_path / f"{name}.weights.h5")
     around.save(tmp_path / "around.h5")
+    expected = load_bundled(key)
     for path in sorted(tmp_path.iterdir()):
-        weights = read(path)
-        assert_equal(weights.tensors, load_bundled(key).tensors)
-        if path.name != "layer.weights.h5":  # nothing in it tells the size
-            assert identify_module(weights).checkpoint_key == key
+        if path.name in ("around.weights.h5", "layer.weights.h5") and not expected.has_logits:
+            with pytest.raises(WeightsError, match="cannot be kept"):
+                read(path)
+        weights = read(path, handle=handle) if ".weights." in path.name else read(path)
+        assert_equal(_convolutions(weights.tensors), _convolutions(expected.tensors))
+        assert identify_module(weights).checkpoint_key == key
+        if path.suffix == ".keras" or path.name == "around.h5":
+            classes = expected.labels if path.stem == "model" else ("0", "1", "2")
+            assert weights.labels == classes
+
+
+def _convolutions(tensors):
+    return {name: array for name, array in tensors.items() if "/Logits/" not in name}

@@ -14,9 +14,9 @@ from mobilenet_hub.errors import MissingWeightsError, WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import from_tensors
 from mobilenet_hub.weights.readers.archive import read_archive
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 VARIABLE_SETS = [

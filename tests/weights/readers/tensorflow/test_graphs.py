@@ -12,6 +12,7 @@ from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import from_tensors
 from mobilenet_hub.weights.random_weights import random_weights
+from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.base import folded_batch_norm
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
@@ -158,9 +159,9 @@ def test_images_may_be_scaled_in_the_graph_as_the_network_does(tmp_path, image, 
     ("image", "message"),
     [
         (
-            [PLACEHOLDER, number(128), number(1 / 128, "s"), tff.node("y", "Sub", ["x", "n"]),
+            [PLACEHOLDER, number(0.5), number(1.5, "s"), tff.node("y", "Sub", ["x", "n"]),
              tff.node("input", "Mul", ["y", "s"])],
-            r"0\.0078125 x -1",
+            r"1\.5 x -0\.75",
         ),
         ([PLACEHOLDER, number([103.9, 116.8, 123.7]), tff.node("input", "Sub", ["x", "n"])],
          "one number for all channels"),
@@ -174,6 +175,20 @@ def test_images_scaled_otherwise_are_refused(tmp_path, image, message):
     nodes = tff.frozen_network(V1, random_tensors(V1), image=image)
     with pytest.raises(WeightsError, match=message):
         read_frozen_graph(write_graph(tmp_path, nodes))
+
+
+def test_bytes_scaled_otherwise_are_kept_with_classes_of_ones_own_and_refused_without(tmp_path):
+    image = [
+        PLACEHOLDER, number(128), number(1 / 128, "s"), tff.node("y", "Sub", ["x", "n"]),
+        tff.node("input", "Mul", ["y", "s"]),
+    ]  # fmt: skip
+    net = network("mobilenet_v1", 0.25, 5)
+    path = write_graph(tmp_path, tff.frozen_network(net, random_tensors(net), image=image))
+    assert read(path).classifier.input_range == (-1, 127 / 128)
+    net = network("mobilenet_v1", 0.25)
+    path = write_graph(tmp_path, tff.frozen_network(net, random_tensors(net), image=image))
+    with pytest.raises(WeightsError, match=r"expected \[-1, 1\]. Received: \[-1, 0.992188\]"):
+        read(path)
 
 
 # What is almost a MobileNet ----------------------------------------------------------------------
@@ -363,11 +378,15 @@ def test_logits_as_a_matrix_product_are_kept(tmp_path, classes):
     assert not any("no classification layer" in note for note in reading.notes)
 
 
-def test_a_head_with_an_activation_is_not_the_logits(tmp_path):
+def test_a_head_that_ends_otherwise_is_not_kept(tmp_path):
     net = network("mobilenet_v2", 0.35, 128)
     tensors = dict(random_weights(net).tensors)
-    data = tff.tflite_network(net, tensors, dense=True, activation=1)
+    data = tff.tflite_network(net, tensors, dense=True, activation=1)  # ReLU before softmax
     (tmp_path / "x.tflite").write_bytes(data)
     reading = read_tflite(tmp_path / "x.tflite")
     assert not any("/Logits/" in name for name in reading.tensors)
-    assert any("no classification layer" in note for note in reading.notes)
+    assert "a dense layer at the end" in str(reading.unread)
+    with pytest.raises(WeightsError, match="none is left out unasked"):
+        read(tmp_path / "x.tflite")
+    handle = "google/imagenet/mobilenet_v2_035_224/feature_vector/5"
+    assert not read(tmp_path / "x.tflite", handle=handle).has_logits

@@ -9,9 +9,9 @@ import tensorflow_files as tff
 from mobilenet_hub.graph import fold_batch_norm
 from mobilenet_hub.networks import BATCH_NORM_EPSILON, network
 from mobilenet_hub.weights import from_tensors
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.graph_def import read_frozen_graph
 from mobilenet_hub.weights.readers.tensorflow.saved_model import read_saved_model
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import read_checkpoint
 from mobilenet_hub.weights.readers.tensorflow.tflite import read_tflite
 
 pytestmark = pytest.mark.tensorflow

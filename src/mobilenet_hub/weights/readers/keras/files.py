@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.base import Reading, damaged, file_size, finished, open_file
+from mobilenet_hub.weights.readers.dataflow import Constant
+from mobilenet_hub.weights.readers.head import without_head
 from mobilenet_hub.weights.readers.keras import names as keras_names
+from mobilenet_hub.weights.readers.keras.graph import with_surroundings
 from mobilenet_hub.weights.readers.keras.hdf5 import Group, open_hdf5
 from mobilenet_hub.weights.readers.keras.hdf5_data import Dataset
 from mobilenet_hub.weights.readers.tensorflow import slim_names
@@ -34,8 +37,8 @@ MAX_TENSOR_BYTES = 128 << 20  # of all that are read together
 MAX_NODES, MAX_DEPTH = 20_000, 32
 MAX_CONFIG_BYTES = 16 << 20
 
-# `layers/depthwise_conv2d_9/vars/0`, where no name came along.
-_CLASSES = "conv2d|depthwise_conv2d|batch_normalization|dense"
+# `layers/depthwise_conv2d_9/vars/0`, where no name came along, or none of a variable.
+_CLASSES = "conv2d|depthwise_conv2d|batch_normalization|dense|keras_layer"
 _UNNAMED = re.compile(rf"(?:[^/]+/)*layers/(?:{_CLASSES})(?:_\d+)?/vars/\d+", re.ASCII)
 _SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
 _NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
@@ -77,15 +80,24 @@ def _read_h5(file: BinaryIO, where: str, what: str, config: str | bytes | None =
     if datasets and all(_UNNAMED.fullmatch(path) for path in datasets):
         raise WeightsError(
             f"{where} has numbers in place of the names of its layers, as .weights.h5 files of "
-            f"Keras 2.15 have: save the whole model as .keras or .h5, or its weights from Keras 3. "
+            f"Keras 2.15 have, or of the variables of tensorflow_hub's KerasLayer, as its .keras "
+            f"files have: save the whole model as .h5 or SavedModel, or from Keras 3. "
             f"Received: {', '.join(list(datasets)[:3])}, ..."
         )
-    tensors = _read_selected(datasets, _select(datasets, where), where)
-    slim, notes = keras_names.as_convolution(tensors, where)
+    selected = _select(datasets, where)
+    slim, unread = keras_names.as_convolution(_read_selected(datasets, selected, where), where)
     image_size, names = described(parsed)
     parts = {part for path in datasets for part in path.split("/")[:-1]}
     names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
-    return Reading(finished(slim), what, notes=notes, image_size=image_size, names=names)
+    reading = Reading(finished(slim), what, image_size=image_size, names=names, unread=unread)
+    variables = {path: _constant(dataset) for path, dataset in datasets.items()}
+    others = {path: variables[path].shape for path in variables.keys() - set(selected.values())}
+    known = with_surroundings(reading, parsed, variables, where)
+    return known or without_head(reading, others, where)
+
+
+def _constant(dataset: Dataset) -> Constant:
+    return Constant(dataset.shape, lambda: np.asarray(dataset.read(), np.float32))
 
 
 def _names_by_order(config: Any) -> dict[tuple[str, ...], str]:
@@ -123,23 +135,23 @@ def _datasets(
     """All datasets by their path, in which layers have the names that people gave them."""
     model = dict(root.children()).get("model_weights")
     root = model if isinstance(model, Group) else root
-    stack: list[tuple[Group, tuple[str, ...]]] = [(root, ())]
+    stack: list[tuple[Group, tuple[str, ...], tuple[str, ...]]] = [(root, (), ())]
     nodes = 0
     while stack:
-        group, scopes = stack.pop()
+        group, place, scopes = stack.pop()
         members = dict(group.children())
         nodes += len(members)
         if nodes > MAX_NODES or len(scopes) > MAX_DEPTH:
             raise damaged(where, f"at most {MAX_NODES:,} groups, {MAX_DEPTH} deep", "more")
         variables = members.get("vars")  # Keras 3 files a layer under its class, and writes its
         if isinstance(variables, Group):  # name there, from some version on
-            name = variables.text("name") or by_order.get(scopes)
+            name = variables.text("name") or by_order.get(place)
             scopes = (*scopes[:-1], name.replace("/", "_")) if name else scopes
         for key, member in members.items():
             if isinstance(member, Dataset):
                 yield "/".join((*scopes, key)), member
             elif scopes or key not in _NOT_THE_MODEL:
-                stack.append((member, (*scopes, key)))
+                stack.append((member, (*place, key), (*scopes, key)))
 
 
 def _select(datasets: dict[str, Dataset], where: str) -> dict[str, str]:

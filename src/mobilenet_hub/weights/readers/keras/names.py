@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.weights.readers.base import LAST_CONVOLUTIONS, UnreadHeadError
 
 _BLOCKS = 17  # of V2, expanded_conv (0) to expanded_conv_16
 _V1_PAIRS = 13
 _STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
 _LOGITS_NAMES = {"weights": ("kernel", "0"), "biases": ("bias", "1")}
-
-# The convolutions whose outputs, averaged, are the features.
-_LAST = ("MobilenetV1/Conv2d_13_pointwise/weights", "MobilenetV2/Conv_1/weights")
 
 _OLD_V2_LOGITS = "Logits"  # before Keras 2.3
 
@@ -131,24 +129,28 @@ def _found(paths: Sequence[tuple[str, tuple[str, ...]]], where: str) -> dict[str
 
 def as_convolution(
     tensors: Mapping[str, NDArray[np.float32]], where: str
-) -> tuple[dict[str, NDArray[np.float32]], tuple[str, ...]]:
+) -> tuple[dict[str, NDArray[np.float32]], UnreadHeadError | None]:
     """The logits as TF-Slim has them: a 1×1 convolution of the features, where Keras has a matrix.
 
-    A head without both variables, or of other inputs than the features, is none of the network's
-    and is left out.
+    Args:
+        tensors: by their TF-Slim names.
+        where: the file, for the message.
 
     Returns:
-        All tensors, and what was left out, in sentences.
+        All tensors; without the logits, and why, if a variable of theirs is not there, or if they
+        take something else than the features.
     """
     result = {name: array for name, array in tensors.items() if "/Logits/" not in name}
     head = {name.rpartition("/")[2]: name for name in tensors if "/Logits/" in name}
-    if set(head) != {"weights", "biases"}:
-        return result, ()
+    if not head:
+        return result, None
+    last = next((result[name] for name in LAST_CONVOLUTIONS if name in result), None)
+    shapes = {part: tensors[name].shape for part, name in head.items()}
+    takes = last is None or shapes.get("weights", (0, 0))[-2:-1] == last.shape[-1:]
+    if set(head) != {"weights", "biases"} or not takes:
+        wanted = "a layer that takes the features, with a bias for each output"
+        return result, UnreadHeadError(where, wanted, shapes)
     kernel, biases = tensors[head["weights"]], tensors[head["biases"]]
     if kernel.ndim == 2:
         kernel = kernel[np.newaxis, np.newaxis]
-    last = next((result[name] for name in _LAST if name in result), None)
-    if last is not None and kernel.shape[2:3] != last.shape[-1:]:
-        note = f"A head of {biases.size} outputs that does not take the features was left out."
-        return result, (note,)
-    return {**result, head["weights"]: kernel, head["biases"]: biases}, ()
+    return {**result, head["weights"]: kernel, head["biases"]: biases}, None

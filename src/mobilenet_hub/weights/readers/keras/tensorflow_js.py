@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,8 +16,11 @@ import numpy as np
 
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
 from mobilenet_hub.weights.readers.base import Array, Reading, damaged, finished, read_file
+from mobilenet_hub.weights.readers.dataflow import Constant
+from mobilenet_hub.weights.readers.head import without_head
 from mobilenet_hub.weights.readers.keras import names as keras_names
 from mobilenet_hub.weights.readers.keras.files import described
+from mobilenet_hub.weights.readers.keras.graph import with_surroundings
 from mobilenet_hub.weights.readers.tensorflow import slim_names
 
 MAX_JSON_BYTES = 4 << 20
@@ -61,19 +63,53 @@ def read_tensorflow_js(path: str | PathLike[str], use_ema: bool | None = None) -
                 raise damaged(where, f"at most {MAX_TENSORS:,} tensors", "more")
         if position != len(data):
             raise damaged(where, f"{position:,} bytes of weights in a group", f"{len(data):,}")
-    image_size, names = described(model.get("modelTopology"))
-    reading = _as_slim(tensors, where)
-    return replace(reading, files=tuple(files), image_size=image_size, names=names)
+    topology, metadata = model.get("modelTopology"), manifest.with_name("metadata.json")
+    image_size, names = described(topology)
+    selected = _select(tensors, where)
+    slim, unread = keras_names.as_convolution(
+        {name: tensors[key] for name, key in selected.items()}, where
+    )
+    reading = Reading(
+        finished(slim),
+        "TensorFlow.js layers model",
+        files=(*files, metadata),
+        image_size=image_size,
+        names=names,
+        unread=unread,
+        labels=_labels(metadata),
+    )
+    if isinstance(topology, dict):  # converted models have the configuration one level down
+        topology = topology.get("model_config", topology)
+    constants = {name: _constant(array) for name, array in tensors.items()}
+    others = {name: tensors[name].shape for name in tensors.keys() - set(selected.values())}
+    known = with_surroundings(reading, topology, constants, where)
+    return known or without_head(reading, others, where)
 
 
-def _as_slim(tensors: dict[str, Array], where: str) -> Reading:
+def _constant(array: Array) -> Constant:
+    return Constant(array.shape, lambda: array)
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    """The names of the classes, which Teachable Machine has in a file beside the model."""
+    if not path.exists():
+        return ()
+    where = str(path)
+    try:
+        labels = json.loads(read_file(path, "The metadata.json beside it", MAX_JSON_BYTES))[
+            "labels"
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise damaged(where, "JSON with labels", f"{type(error).__name__}: {error}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise damaged(where, "a list of labels", labels)
+    return tuple(labels)
+
+
+def _select(tensors: dict[str, Array], where: str) -> dict[str, str]:
     if any("MobilenetV" in name for name in tensors):
-        selected = slim_names.select(tensors, where).names
-    else:
-        selected = keras_names.select(((name, tuple(name.split("/"))) for name in tensors), where)
-    slim = {name: tensors[key] for name, key in selected.items()}
-    slim, notes = keras_names.as_convolution(slim, where)
-    return Reading(finished(slim), "TensorFlow.js layers model", notes=notes)
+        return slim_names.select(tensors, where).names
+    return keras_names.select(((name, tuple(name.split("/"))) for name in tensors), where)
 
 
 def _model(manifest: Path, where: str) -> dict[str, Any]:

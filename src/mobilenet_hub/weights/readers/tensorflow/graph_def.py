@@ -7,9 +7,11 @@ Messages of tensorflow/core/framework: `graph.proto`, `node_def.proto`, `attr_va
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +24,12 @@ from mobilenet_hub.weights.readers.base import (
     read_file,
     square,
 )
-from mobilenet_hub.weights.readers.tensorflow.dataflow import Constant, Dataflow, Node
+from mobilenet_hub.weights.readers.dataflow import Constant, Dataflow, Node
 from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message
 from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
     DT_FLOAT,
+    DT_INT32,
     DTYPE_NAMES,
     ITEM_SIZES,
     as_float,
@@ -47,9 +50,13 @@ KINDS = {
     "RealDiv": "div",
     "Div": "div",
     "Rsqrt": "rsqrt",
+    "Relu": "relu",
     "Relu6": "relu6",
     "MatMul": "matmul",
     "Softmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "Pad": "pad",
+    "Shape": "shape",
     "AvgPool": "pool",
     "Mean": "pool",
     "ResizeBilinear": "resize",
@@ -58,9 +65,13 @@ KINDS = {
     "ResizeArea": "resize",
     **dict.fromkeys(
         ("Identity", "StopGradient", "Squeeze", "Reshape", "ExpandDims", "Cast",
-         "PlaceholderWithDefault"), "same",
+         "PlaceholderWithDefault", "ReadVariableOp"), "same",
     ),
 }  # fmt: skip
+
+# What TensorFlow's image_retraining example wrote ends in `final_result`: it took whole pictures,
+# squashed, through `tf.image.resize_bilinear`.
+RETRAIN: Mapping[str, Any] = {"crop": "none", "resample": "tf1"}
 
 # A uniform constant may be stored as one number. Only small vectors are in practice.
 MAX_REPEATED = 1 << 20
@@ -95,27 +106,43 @@ def read_frozen_graph(path: str | PathLike[str], use_ema: bool | None = None) ->
         name, operation = message.text(1), message.text(2)
         if not name or name in nodes or name in constants:
             raise damaged(where, "nodes with names of their own", repr(name))
-        attributes = {entry.text(1): entry.message(2) for entry in message.messages(5)}
+        attributes = attributes_of(message)
         if operation == "Const":
-            if "value" not in attributes:
-                raise damaged(where, "a value in each constant", repr(name))
-            constants[name] = _constant(attributes["value"].message(8), f"{where} ({name})")
+            constants[name] = constant_of(attributes, f"{where} ({name})")
         else:
             if operation == "Placeholder" and "shape" in attributes:
                 dimensions = attributes["shape"].message(7).messages(2)
                 sizes |= {size for size in [square([d.signed(1) for d in dimensions])] if size}
-            nodes[name] = _node(name, operation, message, attributes, where)
+            nodes[name] = node_of(name, operation, _inputs(message), attributes, where)
     if not nodes:
         raise damaged(where, "a GraphDef with operations in it", "none")
-    reading = read_network(Dataflow(nodes, constants, where), "frozen TensorFlow graph")
-    return replace(reading, image_size=sizes.pop() if len(sizes) == 1 else None)
+    size = sizes.pop() if len(sizes) == 1 else None
+    reading = read_network(Dataflow(nodes, constants, where), "frozen TensorFlow graph", size)
+    return replace(reading, **RETRAIN if "final_result" in nodes else {})
 
 
-def _node(
-    name: str, operation: str, message: Message, attributes: dict[str, Message], where: str
-) -> Node:
+def _inputs(message: Message) -> tuple[str, ...]:
     # `name:0` is the first output of `name`, and `^name` only says to run after it.
-    inputs = tuple(i.removesuffix(":0") for i in message.texts(3) if not i.startswith("^"))
+    return tuple(i.removesuffix(":0") for i in message.texts(3) if not i.startswith("^"))
+
+
+def attributes_of(node: Message) -> dict[str, Message]:
+    """The attributes of a `NodeDef`, each an `AttrValue`, by name."""
+    return {entry.text(1): entry.message(2) for entry in node.messages(5)}
+
+
+def node_of(
+    name: str, operation: str, inputs: tuple[str, ...], attributes: dict[str, Message], where: str
+) -> Node:
+    """A `NodeDef` as a node.
+
+    Args:
+        name: of the value it computes.
+        operation: `op` there.
+        inputs: the values it takes.
+        attributes: as `attributes_of`.
+        where: the file, for error messages.
+    """
     kind = KINDS.get(operation, operation)
     empty = Message(b"", where)
     if kind in ("conv", "depthwise"):
@@ -143,13 +170,26 @@ def _node(
             return Node(name, f"{operation} in training mode", inputs)
         bits = attributes.get("epsilon", empty).fixed32(4, np.float32(1e-4).view(np.uint32).item())
         return Node(name, kind, inputs, epsilon=float(np.uint32(bits).view(np.float32)))
+    if operation == "AvgPool":
+        window = attributes.get("ksize", empty).message(1).integers(3)
+        return Node(name, kind, inputs, window=window[1] if len(window) == 4 else None)
     return Node(name, kind, inputs)
 
 
-def _constant(tensor: Message, where: str) -> Constant:
-    """A `TensorProto`, decoded when it is needed: most constants are not weights."""
+def constant_of(attributes: dict[str, Message], where: str) -> Constant:
+    """The `TensorProto` of a `Const`, decoded when it is needed: most constants are no weights."""
+    if "value" not in attributes:
+        raise damaged(where, "a value in each constant", "none")
+    tensor = attributes["value"].message(8)
     shape = read_shape(tensor.message(2), where)
+    if tensor.integer(1) == DT_INT32:
+        return Constant(shape, lambda: _load(tensor, shape, where), lambda: _integers(tensor))
     return Constant(shape, lambda: _load(tensor, shape, where))
+
+
+def _integers(tensor: Message) -> list[int]:
+    content = tensor.data(4)
+    return [int(i) for i in np.frombuffer(content[: len(content) // 4 * 4], "<i4")]
 
 
 def _load(tensor: Message, shape: tuple[int, ...], where: str) -> Array:

@@ -9,23 +9,18 @@ links), and the constants on the way get their TF-Slim names by position. What d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mobilenet_hub.networks import BATCH_NORM_EPSILON, Activation, Family, Layer, network
 from mobilenet_hub.weights.readers.base import Array, Reading, finished, folded_batch_norm
-from mobilenet_hub.weights.readers.tensorflow.dataflow import Dataflow, Node
+from mobilenet_hub.weights.readers.dataflow import Dataflow, Node
+from mobilenet_hub.weights.readers.head import Features, with_head
+from mobilenet_hub.weights.readers.input_range import input_range
 
-# What the network expects is an image in [-1, 1], as a * x + b of the image that the graph takes.
-INPUT_RANGES = {
-    (1.0, 0.0): "The file takes images in [-1, 1].",
-    (2.0, -1.0): "The file takes images in [0, 1].",
-    (2 / 255, -1.0): "The file takes images in [0, 255].",
-}
 FAMILIES: tuple[Family, ...] = ("mobilenet_v1", "mobilenet_v2")
 STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
-ARITHMETIC = ("add", "sub", "mul", "div")
 
 
 @dataclass(slots=True)
@@ -34,6 +29,7 @@ class _Convolution:
 
     Attributes:
         node, kernel: the operation; HWIO or HWI1.
+        same_padding: whether its padding is SAME.
         statistics: of batch norm, by name.
         folded: whether those only stand for a bias (and a scale).
         activation: what follows that.
@@ -43,6 +39,7 @@ class _Convolution:
 
     node: Node
     kernel: Array
+    same_padding: bool
     statistics: dict[str, Array] = field(default_factory=dict)
     folded: bool = False
     activation: Activation | None = None
@@ -50,16 +47,21 @@ class _Convolution:
     output: str = ""
 
 
-def read_network(graph: Dataflow, file_format: str) -> Reading:
-    """The network in a graph.
+def read_network(graph: Dataflow, file_format: str, image_size: int | None) -> Reading:
+    """The network in a graph, with its head.
+
+    Args:
+        graph: that it is in.
+        file_format: in words.
+        image_size: of the images that the graph takes, if it tells.
 
     Raises:
         WeightsError: if the graph is no MobileNet, or differs from one in anything that matters.
     """
     stem = _stem(graph)
-    notes = [_input_range(graph, stem)]
+    value = _before_padding(graph, graph.inputs(stem)[0])
+    values, note = input_range(graph, value)
     found: list[_Convolution] = []
-    value = graph.inputs(stem)[0]
     while convolution := _next_convolution(graph, value, found):
         found.append(convolution)
         value = convolution.output
@@ -72,16 +74,22 @@ def read_network(graph: Dataflow, file_format: str) -> Reading:
         for statistic, array in convolution.statistics.items():
             tensors[layer.batch_norm_name(statistic)] = array
     _check_links(graph, layers, found)
-    logits = _logits(graph, value, network(family, 1.0).logits)
-    if not logits:
-        notes.append("The file has no classification layer of these features: features only.")
     pairs = zip(layers, found, strict=True)
-    return Reading(
-        finished(tensors | logits),
+    reading = Reading(
+        finished(tensors),
         format=file_format,
         folded=tuple(layer.scope for layer, convolution in pairs if convolution.folded),
-        notes=tuple(notes),
+        notes=(note,),
+        image_size=image_size,
+        input_range=values,
     )
+    map_size = -(-image_size // 32) if image_size else None
+    features = Features(value, found[-1].kernel.shape[3], map_size=map_size)
+    reading = with_head(reading, graph, features)
+    if reading.unread is None and len(reading.tensors) == len(tensors):
+        note = "The file has no classification layer of these features: features only."
+        reading = replace(reading, notes=(*reading.notes, note))
+    return reading
 
 
 def _stem(graph: Dataflow) -> Node:
@@ -100,12 +108,17 @@ def _next_convolution(
     graph: Dataflow, value: str, found: list[_Convolution]
 ) -> _Convolution | None:
     nodes = graph.users(value, "conv", "depthwise")
+    pads = [] if nodes else graph.users(value, "pad")
+    if len(pads) == 1:
+        value = pads[0].output
+        nodes = graph.users(value, "conv", "depthwise")
     if not nodes:
         return None
     if len(nodes) > 1 or graph.inputs(nodes[0])[0] != value or len(found) > 100:
         names = [node.output for node in nodes[:5]]
         raise graph.refusal("one chain of convolutions", f"{names} after {len(found)} others")
-    convolution = _Convolution(nodes[0], graph.kernel(nodes[0]), output=nodes[0].output)
+    same = _is_same(graph, nodes[0], pads[0] if pads else None)
+    convolution = _Convolution(nodes[0], graph.kernel(nodes[0]), same, output=nodes[0].output)
     earlier = {other.output for other in found}
     while convolution.activation is None and convolution.residual is None:
         following = _following(graph, convolution, earlier)
@@ -120,6 +133,23 @@ def _next_convolution(
             f"batch norm or a bias after {nodes[0].output}", graph.after(nodes[0].output)
         )
     return convolution
+
+
+# What Keras pads for a stride of 2, one more at the end: SAME, for sides of even length.
+KERAS_PADDING = (0, 0, 0, 1, 0, 1, 0, 0)
+
+
+def _is_same(graph: Dataflow, node: Node, pad: Node | None) -> bool:
+    """Whether the padding of a convolution is SAME, that of an operation before it included."""
+    if pad is None:
+        return node.same_padding
+    padding = graph.integers(graph.inputs(pad)[1]) if len(pad.inputs) == 2 else ()
+    return padding == KERAS_PADDING and node.stride == 2 and not node.same_padding
+
+
+def _before_padding(graph: Dataflow, value: str) -> str:
+    node = graph.nodes.get(value)
+    return graph.inputs(node)[0] if node and node.kind == "pad" and node.inputs else value
 
 
 def _following(
@@ -240,7 +270,7 @@ def _check(graph: Dataflow, layer: Layer, found: _Convolution) -> None:
     received = (node.kind, kernel[0], kernel[1], node.stride)
     if received != expected:
         raise graph.refusal(f"kind, kernel and stride {expected} for {where}", received)
-    if layer.kernel > 1 and not node.same_padding:
+    if layer.kernel > 1 and not found.same_padding:
         raise graph.refusal(f"SAME padding for {where}", "VALID, as in a network of other padding")
     if layer.activation != found.activation:
         activation = layer.activation or "no activation"
@@ -273,74 +303,3 @@ def _check_links(graph: Dataflow, layers: tuple[Layer, ...], found: list[_Convol
             raise graph.refusal(
                 f"{expected or 'nothing'} added after {layer.scope}", convolution.residual
             )
-
-
-def _logits(graph: Dataflow, features: str, layer: Layer) -> dict[str, Array]:
-    """The classification layer, after the average pool: a convolution, or a matrix product.
-
-    Matrix products begin the heads of other tasks as well; those that end in a softmax, or in
-    nothing, are classification layers.
-    """
-    pools = graph.users(features, "pool")
-    nodes = [node for pool in pools for node in graph.users(pool.output, "conv", "matmul")]
-    if not nodes:
-        return {}
-    additions = [
-        (node.output, other)
-        for node in graph.users(nodes[0].output, "add")
-        if (other := graph.other(node, nodes[0].output)) and graph.is_constant(other)
-    ]
-    if nodes[0].kind == "matmul":
-        followers = {node.kind for value, _ in additions for node in graph.users(value)}
-        if len(nodes) > 1 or not additions or not followers <= {"softmax"}:
-            return {}
-    if len(nodes) > 1 or len(additions) != 1:
-        names = [node.output for node in nodes[:5]]
-        raise graph.refusal("one convolution with a bias after the pool", names)
-    kernel, bias = graph.kernel(nodes[0]), graph.vector(additions[0][1])
-    if kernel.shape[:2] != (1, 1) or bias.shape != kernel.shape[3:]:
-        raise graph.refusal("1×1 logits with a bias each", (kernel.shape, bias.shape))
-    return {f"{layer.scope}/weights": kernel, f"{layer.scope}/biases": bias}
-
-
-def _input_range(graph: Dataflow, stem: Node) -> str:
-    """Check what is done to the image before the first convolution: `scale * image + shift`."""
-    scale, shift, position = 1.0, 0.0, graph.inputs(stem)[0]
-    for _ in range(20):
-        node = graph.nodes.get(position)
-        if node is None or node.kind not in (*ARITHMETIC, "resize") or not node.inputs:
-            break
-        if node.kind == "resize":  # commutes with the rest
-            position = graph.inputs(node)[0]
-            continue
-        position, number = _image_and_number(graph, node)
-        if node.kind == "mul":
-            scale *= number
-        elif node.kind == "div":
-            scale /= number
-        else:
-            shift += scale * (number if node.kind == "add" else -number)
-    for expected, note in INPUT_RANGES.items():
-        if np.allclose((scale, shift), expected, rtol=1e-5, atol=1e-6):
-            return note
-    raise graph.refusal(
-        "images brought to [-1, 1] by x, 2 x - 1 or x / 127.5 - 1", f"{scale:.6g} x {shift:+.6g}"
-    )
-
-
-def _image_and_number(graph: Dataflow, node: Node) -> tuple[str, float]:
-    """The image, and the number that is added to it or that it is multiplied with."""
-    inputs = graph.inputs(node)
-    numbers = [value for value in inputs if value in graph.constants]
-    if len(inputs) != 2 or len(numbers) != 1:
-        raise graph.refusal(f"a number and the image in {node.output}", node.inputs[:10])
-    image = inputs[inputs.index(numbers[0]) - 1]
-    shape = graph.constants[numbers[0]].shape
-    if (node.kind in ("sub", "div") and image != inputs[0]) or max(shape, default=1) > 3:
-        raise graph.refusal(f"the image and one number in {node.output}", node.inputs)
-    values = graph.load(numbers[0]).reshape(-1)
-    if not values.size or not np.isfinite(values).all() or (values != values[0]).any():
-        raise graph.refusal(f"one number for all channels in {node.output}", values.tolist())
-    if node.kind == "div" and values[0] == 0:
-        raise graph.refusal(f"a number to divide by in {node.output}", 0)
-    return image, float(values[0])

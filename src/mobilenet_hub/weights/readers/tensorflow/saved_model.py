@@ -14,12 +14,11 @@ from pathlib import Path
 
 from mobilenet_hub.errors import MissingWeightsError, WeightsError
 from mobilenet_hub.weights.readers.base import Reading, read_file, square
+from mobilenet_hub.weights.readers.tensorflow.checkpoint import read_bundle
+from mobilenet_hub.weights.readers.tensorflow.functions import read_signature
+from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message
-from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import (
-    OBJECT_GRAPH,
-    TensorBundle,
-    read_bundle,
-)
+from mobilenet_hub.weights.readers.tensorflow.tensor_bundle import OBJECT_GRAPH, TensorBundle
 
 MAX_GRAPH_BYTES = 64 << 20
 # What hub modules carry besides their graph: the collection of a graph that holds it
@@ -64,13 +63,28 @@ def read_saved_model(directory: str | PathLike[str], use_ema: bool | None = None
     reading = read_bundle(bundle, use_ema)
     own = (root / "saved_model.pb", *([root / "tfhub_module.pb"] if is_hub_module else []))
     size, handle = _image_size_and_handle(root / "saved_model.pb")
-    metadata = {"handle": handle} if handle else {}
-    return replace(
+    reading = replace(
         reading,
         format=kind,
         files=(*own, *reading.files),
         image_size=size,
-        metadata={**reading.metadata, **metadata},
+        metadata={**reading.metadata, **({"handle": handle} if handle else {})},
+    )
+    return reading if reading.unread is None else _with_head(reading, own[0], bundle)
+
+
+def _with_head(reading: Reading, path: Path, bundle: TensorBundle) -> Reading:
+    """A reading with the head that the graph computes: its variables do not say what they are."""
+    found = read_network(read_signature(path, bundle), reading.format, reading.image_size)
+    head = {name: array for name, array in found.tensors.items() if "/Logits/" in name}
+    return replace(
+        reading,
+        tensors={**{n: a for n, a in reading.tensors.items() if "/Logits/" not in n}, **head},
+        notes=(*reading.notes, *found.notes),
+        unread=found.unread,
+        activation=found.activation,
+        input_range=found.input_range,
+        crop="none",
     )
 
 

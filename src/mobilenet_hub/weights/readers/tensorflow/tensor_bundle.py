@@ -24,7 +24,6 @@ from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.base import (
     MAX_WEIGHTS_BYTES,
     Array,
-    Reading,
     damaged,
     file_size,
     finished,
@@ -33,7 +32,6 @@ from mobilenet_hub.weights.readers.base import (
     read_file,
     short,
 )
-from mobilenet_hub.weights.readers.keras import names as keras_names
 from mobilenet_hub.weights.readers.tensorflow.leveldb import (
     MAX_TABLE_BYTES,
     masked_crc32c,
@@ -41,11 +39,10 @@ from mobilenet_hub.weights.readers.tensorflow.leveldb import (
 )
 from mobilenet_hub.weights.readers.tensorflow.partitions import Part, parts_of
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Message, read_varint
-from mobilenet_hub.weights.readers.tensorflow.slim_names import select
 from mobilenet_hub.weights.safetensors_format import widened
 
 # tensorflow/core/framework/types.proto
-DT_FLOAT, DT_DOUBLE, DT_STRING, DT_BFLOAT16, DT_HALF = 1, 2, 7, 14, 19
+DT_FLOAT, DT_DOUBLE, DT_INT32, DT_STRING, DT_BFLOAT16, DT_HALF = 1, 2, 3, 7, 14, 19
 ITEM_SIZES = {DT_FLOAT: 4, DT_DOUBLE: 8, DT_BFLOAT16: 2, DT_HALF: 2}
 DTYPE_NAMES = {
     3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64",
@@ -286,52 +283,6 @@ class TensorBundle:
 
     def _shard_path(self, shard: int) -> Path:
         return Path(f"{self.prefix}.data-{shard:05d}-of-{self.num_shards:05d}")
-
-
-def read_checkpoint(path: str | PathLike[str], use_ema: bool | None = None) -> Reading:
-    """Read the network that a TF-Slim checkpoint holds.
-
-    Args:
-        path: the prefix (`mobilenet_v2_1.4_224.ckpt`), or one of the checkpoint's files, or a
-            directory that holds one checkpoint.
-        use_ema: whether trained variables give way to their exponential moving averages; None:
-            for V2, not for V1 (see `slim_names.select`).
-
-    Raises:
-        MissingWeightsError: if there is no such file.
-        WeightsError: if the checkpoint is damaged, or holds no network, or several.
-    """
-    return read_bundle(TensorBundle(path), use_ema)
-
-
-def read_bundle(bundle: TensorBundle, use_ema: bool | None) -> Reading:
-    """Read the network that an opened bundle holds, as `read_checkpoint`."""
-    variables = bundle.variables()
-    if not any("MobilenetV" in name for name, _ in variables) and OBJECT_GRAPH in bundle.entries:
-        return _read_keras(bundle, variables)
-    selection = select([name for name, _ in variables], bundle.where, use_ema)
-    keys = dict(variables)
-    tensors = bundle.read({name: keys[stored] for name, stored in selection.names.items()})
-    return Reading(
-        tensors,
-        format="TensorFlow checkpoint",
-        files=bundle.files,
-        moving_averages=selection.moving_averages,
-    )
-
-
-def _read_keras(bundle: TensorBundle, variables: list[tuple[str, str]]) -> Reading:
-    """A model of keras.applications, by the names of its layers."""
-    named: dict[str, str] = {}
-    for name, key in variables:
-        # Slots of the optimizer repeat the names. Keras 3 writes all variables under `variables/`,
-        # and once more under `_all_variables/`.
-        if ".OPTIMIZER_SLOT/" not in key and not key.startswith("_all_variables/"):
-            named[key] = name.removesuffix(":0")
-    paths = ((key, tuple(name.split("/"))) for key, name in named.items())
-    tensors = bundle.read(keras_names.select(paths, bundle.where))
-    converted, notes = keras_names.as_convolution(tensors, bundle.where)
-    return Reading(finished(converted), "TensorFlow checkpoint", notes=notes, files=bundle.files)
 
 
 def find_prefix(path: Path) -> Path:

@@ -23,27 +23,27 @@ from mobilenet_hub.weights.readers.base import (
     read_file,
     square,
 )
-from mobilenet_hub.weights.readers.tensorflow.dataflow import Constant, Dataflow, Node
+from mobilenet_hub.weights.readers.dataflow import Constant, Dataflow, Node
 from mobilenet_hub.weights.readers.tensorflow.match_network import read_network
 from mobilenet_hub.weights.readers.tensorflow.protobuf import Budget
 
 # BuiltinOperator to the kinds of `dataflow`; others keep their number.
-ADD, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 0, 3, 4, 9
+ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 0, 1, 3, 4, 9
 KINDS = {
-    ADD: "add", 1: "pool", CONV_2D: "conv", DEPTHWISE_CONV_2D: "depthwise", 6: "same",
-    FULLY_CONNECTED: "matmul", 25: "softmax",
-    18: "mul", 21: "relu6", 22: "same", 23: "resize", 40: "pool", 41: "sub", 42: "div",
-    43: "same", 53: "same", 70: "same",
+    ADD: "add", AVERAGE_POOL_2D: "pool", CONV_2D: "conv", DEPTHWISE_CONV_2D: "depthwise", 6: "same",
+    FULLY_CONNECTED: "matmul", 14: "sigmoid", 25: "softmax", 19: "relu",
+    18: "mul", 21: "relu6", 22: "same", 23: "resize", 34: "pad", 40: "pool", 41: "sub", 42: "div",
+    43: "same", 53: "same", 70: "same", 77: "shape",
 }  # fmt: skip  # 6 DEQUANTIZE (of float16), 22 RESHAPE, 43 SQUEEZE, 53 CAST, 70 EXPAND_DIMS
 
 # Which fields of its options table an operation keeps its padding, strides, dilations and fused
-# activation in: Conv2DOptions, DepthwiseConv2DOptions.
-PADDING, STRIDE_W, STRIDE_H = 0, 1, 2
+# activation in: Conv2DOptions, DepthwiseConv2DOptions, Pool2DOptions.
+PADDING, STRIDE_W, STRIDE_H, POOL_HEIGHT = 0, 1, 2, 4
 ACTIVATION = {CONV_2D: 3, DEPTHWISE_CONV_2D: 4}
 DILATIONS = {CONV_2D: (4, 5), DEPTHWISE_CONV_2D: (5, 6)}
-ACTIVATIONS = {0: None, 1: "RELU", 3: "relu6"}  # ActivationFunctionType
-FLOAT32, FLOAT16 = 0, 1
-TENSOR_TYPES = {2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8", 17: "int4"}
+ACTIVATIONS = {0: None, 1: "relu", 3: "relu6"}  # ActivationFunctionType
+FLOAT32, FLOAT16, INT32 = 0, 1, 2
+TENSOR_TYPES = {INT32: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8", 17: "int4"}
 
 # A MobileNet has some hundred tensors and operators. Vectors may overlap, so that the bound is on
 # what is read of all of them together.
@@ -92,8 +92,9 @@ def read_tflite(path: str | PathLike[str], use_ema: bool | None = None) -> Readi
     }
     inputs = [tensors[i].integers(0) for i in subgraphs[0].integers(1) if 0 <= i < len(tensors)]
     sizes = {size for shape in inputs if (size := square(shape))}
-    reading = read_network(Dataflow(nodes, constants, where), "TFLite file")
-    return replace(reading, image_size=sizes.pop() if len(sizes) == 1 else None)
+    size = sizes.pop() if len(sizes) == 1 else None
+    reading = read_network(Dataflow(nodes, constants, where), "TFLite file", size)
+    return replace(reading, crop="none")
 
 
 def _name(tensor: _Table) -> str:
@@ -118,7 +119,7 @@ def _add_operation(
     kind = KINDS.get(code, f"builtin operation {code}")
     options = operator.subtable(4)
     activation = None
-    stride, same_padding = 1, True
+    stride, same_padding, window = 1, True, None
     if code in (CONV_2D, DEPTHWISE_CONV_2D):
         strides = (options.integer(STRIDE_W, 4), options.integer(STRIDE_H, 4))
         dilations = tuple(options.integer(field, 4, 1) for field in DILATIONS[code])
@@ -126,6 +127,8 @@ def _add_operation(
         activation = options.integer(ACTIVATION[code], 1)
         if strides[0] != strides[1] or dilations != (1, 1):
             kind = f"{kind} (strides {strides}, dilations {dilations})"
+    elif code == AVERAGE_POOL_2D:
+        window, activation = options.integer(POOL_HEIGHT, 4) or None, options.integer(5, 1)
     elif code in (ADD, FULLY_CONNECTED, 18, 41, 42):
         activation = options.integer(0, 1)
     if activation:
@@ -138,7 +141,8 @@ def _add_operation(
         _add(nodes, Node(output, "add", (f"{output} before bias", names[2])), where)
         names, output = names[:2], f"{output} before bias"
     axes = MATRIX_AXES if kind == "matmul" else KERNEL_AXES
-    _add(nodes, Node(output, kind, names, stride, same_padding, kernel_axes=axes), where)
+    node = Node(output, kind, names, stride, same_padding, kernel_axes=axes, window=window)
+    _add(nodes, node, where)
 
 
 def _add(nodes: dict[str, Node], node: Node, where: str) -> None:
@@ -157,6 +161,13 @@ def _constant(tensor: _Table, buffers: list[_Table], where: str) -> Constant | N
         return None
     if len(shape) > 8 or any(size < 0 for size in shape):
         raise damaged(where, "a shape of known sizes", shape[:20])
+    if tensor.integer(1, 1) == INT32:
+        integers = data[: len(data) // 4 * 4]
+        return Constant(
+            shape,
+            lambda: _load(tensor, data, shape, where),
+            lambda: [int(i) for i in np.frombuffer(integers, "<i4")],
+        )
     return Constant(shape, lambda: _load(tensor, data, shape, where))
 
 

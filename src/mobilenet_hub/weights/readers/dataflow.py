@@ -1,20 +1,22 @@
 """A graph of operations, whatever file it came from, reduced to what a MobileNet is made of.
 
-The readers of frozen graphs and TFLite files lower theirs to the nodes here; `match_network.py`
-follows them from the image to the logits.
+The readers of frozen graphs, SavedModels, TFLite files and Keras configurations lower theirs to the
+nodes here. `tensorflow/match_network.py` follows them through a network, `head.py` from there on.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.weights.readers.base import MAX_WEIGHTS_BYTES, Array, short
+
+MAX_INTEGERS = 16  # the largest that are asked for say how four dimensions are padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +26,17 @@ class Node:
     Attributes:
         output: name of the value it computes.
         kind: `conv`, `depthwise`, `batch_norm` (inputs: value, gamma, beta, mean, variance),
-            `matmul`, `add`, `sub`, `mul`, `div`, `rsqrt`, `relu6`, `pool`, `resize`, `softmax`,
-            `same` (passes its first input on), or the file's own name of any other operation.
+            `matmul`, `add`, `sub`, `mul`, `div`, `rsqrt`, `relu`, `relu6`, `pool` (mean), `pad`
+            (inputs: value, and how much before and after), `resize`, `softmax`, `sigmoid`, `shape`
+            (of a value, not its contents), `same` (passes its first input on), or the file's own
+            name of any other operation.
         inputs: names of values.
         stride: of a convolution.
         same_padding: of a convolution: SAME, else VALID.
         epsilon: of batch norm.
         kernel_axes: of a convolution: which axes of its kernel are height, width, in, out; of a
             matrix product: which are in, out.
+        window: height and width of what a `pool` takes the mean of; None for the whole map.
     """
 
     output: str
@@ -41,14 +46,22 @@ class Node:
     same_padding: bool = True
     epsilon: float = 0.0
     kernel_axes: tuple[int, ...] = (0, 1, 2, 3)
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A constant value: its shape, and how to get it as float32 when it is needed."""
+    """A constant value.
+
+    Attributes:
+        shape: of it.
+        load: gets it as float32 when it is needed; refuses what is no float.
+        integers: gets the few numbers of one that is int32, in a row; None of any other.
+    """
 
     shape: tuple[int, ...]
     load: Callable[[], Array]
+    integers: Callable[[], Sequence[int]] | None = None
 
 
 class Dataflow:
@@ -130,6 +143,17 @@ class Dataflow:
         if self._loaded_bytes > MAX_WEIGHTS_BYTES:
             raise self.refusal(f"at most {MAX_WEIGHTS_BYTES:,} bytes of weights", "more")
         return constant.load()
+
+    def integers(self, value: str) -> tuple[int, ...]:
+        """The numbers of an int32 constant, in a row; none of anything else."""
+        constant = self.constants.get(value)
+        if (
+            constant is None
+            or constant.integers is None
+            or math.prod(constant.shape) > MAX_INTEGERS
+        ):
+            return ()
+        return tuple(constant.integers())
 
     def vector(self, value: str) -> Array:
         """The float32 [channels] of a constant."""
