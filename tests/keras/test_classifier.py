@@ -76,6 +76,14 @@ def test_a_saved_model_has_the_head_again_and_its_labels(folder, tmp_path):
     assert weights.network == hub.Module(folder).weights.network
 
 
+def test_a_saved_model_of_its_layers_carries_the_names_of_its_classes(folder, tmp_path):
+    mobilenets.model(folder).save(tmp_path / "model.keras")
+    weights = mobilenets.to_weights(keras.models.load_model(tmp_path / "model.keras"))
+    assert weights.labels == SETTINGS.labels
+    assert weights.network == hub.Module(folder).weights.network
+    assert weights.classifier.preprocessing == SETTINGS.preprocessing
+
+
 FEATURES = "google/imagenet/mobilenet_v1_025_128/feature_vector/5"
 NAMES = ("ant", "bee", "cow")
 

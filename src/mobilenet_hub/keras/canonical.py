@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import TensorMismatchError
+from mobilenet_hub.keras.convolution import Logits
 from mobilenet_hub.keras.naming import is_canonical
 from mobilenet_hub.networks import Network
 from mobilenet_hub.weights.canonical import Weights, from_tensors
@@ -47,13 +48,16 @@ def to_weights(
 
     Args:
         layer: a `KerasLayer`, a `mobilenet_hub.keras.model`, or any model with one of them in it.
-        metadata: their provenance.
+        metadata: their provenance; by default, what the layer of the logits knows of its classes.
         network: what they are of; told by their shapes for every depth multiplier of the catalogue.
 
     Raises:
         TensorMismatchError: it holds no MobileNet, or two.
         WeightsError: values that are not finite: the training went wrong.
     """
+    if metadata is None:
+        logits = (part for part in layer._flatten_layers() if isinstance(part, Logits))
+        metadata = {key: text for part in logits for key, text in part.classifier.items()}
     tensors = {name: as_float32(v).copy() for name, v in variables_by_name(layer).items()}
     where = f"the Keras layer {layer.name!r}"
     return from_tensors(tensors, metadata=metadata, where=where, expected=network)

@@ -219,6 +219,7 @@ class Logits(_NetworkLayer):
         layer: the network's `logits`, or its `hidden` layer before them, which has a ReLU.
         weight_decay: of the kernel.
         initial: makes the kernel to begin with.
+        classifier: what the weights' metadata says of the classes; files of models carry it.
         **kwargs: of `keras.layers.Layer`.
     """
 
@@ -228,9 +229,15 @@ class Logits(_NetworkLayer):
         *,
         weight_decay: float = WEIGHT_DECAY,
         initial: Initial = he_normal,
+        classifier: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, weight_decay=weight_decay, initial=initial, **kwargs)
+        self.classifier = dict(classifier or {})
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"classifier": self.classifier}
 
     def build(self, input_shape: Any = None) -> None:
         """Create `weights` [1, 1, in, out] and `biases` [out]."""

@@ -18,7 +18,7 @@ from mobilenet_hub.keras.inputs import InputScaling
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
 from mobilenet_hub.signatures import checked_momentum
 from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.classifier import once_trained
+from mobilenet_hub.weights.classifier import carried, once_trained
 
 
 class NetworkLayer(keras.layers.Layer):
@@ -75,6 +75,7 @@ class NetworkLayer(keras.layers.Layer):
             rate = DROPOUT_RATES[network.family]
             dropout = keras.layers.Dropout(rate, name="dropout", dtype=dtype)
             self.head = [dropout, *(Logits(layer, **common) for layer in network.head)]
+            self.head[-1].classifier = carried(weights)
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()
         # Under this name they stand in Keras's files.

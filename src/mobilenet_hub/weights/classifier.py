@@ -18,7 +18,7 @@ from mobilenet_hub.settings import ClassifierSettings
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.identify import candidates, known_handle
 
-__all__ = ["CARRIED", "ClassifierSettings", "Hidden", "make_classifier", "once_trained"]
+__all__ = ["CARRIED", "ClassifierSettings", "Hidden", "carried", "make_classifier", "once_trained"]
 
 CARRIED = ("labels", "preprocessing", "activation", "input_range")  # through training
 
@@ -106,10 +106,17 @@ def once_trained(handle: str, origin: Weights | None) -> dict[str, str]:
     """
     if origin is None:
         return {"handle": handle, "source": "a file, read and perhaps trained further"}
-    carried = {key: text for key, text in origin.metadata.items() if key in (*CARRIED, "license")}
     began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
+    if "license" in origin.metadata:
+        began["license"] = origin.metadata["license"]
     source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
-    return {"handle": handle, "source": source, **carried, **began}
+    return {"handle": handle, "source": source, **carried(origin), **began}
+
+
+def carried(weights: Weights | None) -> dict[str, str]:
+    """What of a classifier's settings training leaves as it is, of the metadata of its weights."""
+    metadata = {} if weights is None else weights.metadata
+    return {key: text for key, text in metadata.items() if key in CARRIED}
 
 
 def _handle(backbone: Weights, settings: ClassifierSettings) -> str:
