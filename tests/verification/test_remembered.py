@@ -8,6 +8,7 @@ import pytest
 
 import mobilenet_hub as hub
 from mobilenet_hub.verification import remembered as room
+from mobilenet_hub.verification.machine import this_machine
 from mobilenet_hub.verification.remembered import remembered
 
 SMALL = "google/imagenet/mobilenet_v1_025_224/feature_vector"
@@ -47,6 +48,12 @@ def test_a_damaged_note_is_written_again(cache, damage):
 def test_a_cache_that_cannot_be_written_changes_nothing(cache):
     cache.write_text("a file where the folder should be")
     assert remembered(hub.Module(SMALL)).startswith("passed ")
+
+
+def test_a_precision_that_the_cpu_does_not_have_is_said_and_no_error():
+    known = this_machine().bf16
+    line = remembered(hub.Module(SMALL, precision="bf16"))
+    assert line.startswith("passed " if known else "not compared: this CPU has no bfloat16")
 
 
 def test_of_random_weights_nothing_is_known():
