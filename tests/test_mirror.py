@@ -1,12 +1,12 @@
 """The tests mirror the source: the test of a file is found by its path.
 
-`src/mobilenet_hub/web/request.py` is tested in `tests/web/test_request.py`, one side of it in
-`test_request_SIDE.py`, and an `__init__.py` in `test_init.py`; `tests/faults`, `tests/docs` and
-`tests/registry` are about the whole.
+`src/mobilenet_hub/web/request.py` is tested in `tests/web/test_request.py`, or in another test of
+`tests/web` that imports it; `tests/faults`, `tests/docs` and `tests/registry` are about the whole.
 """
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -14,84 +14,75 @@ import mobilenet_hub
 
 SOURCE = Path(mobilenet_hub.__file__).parent
 TESTS = Path(__file__).parent
-WHOLE = ("faults", "docs", "registry", "support")
+ABOUT_THE_WHOLE = {"faults", "docs", "registry", "support"}
 
-# Where the test of a file is, if not at its own path: the first pattern that fits.
+# Parts of one thing that is tested as a whole, through what the room is for: the test of these.
 ELSEWHERE = {
-    # Doors and words: whatever they hold is tested where it is used.
-    "*/__init__.py": "test_architecture.py",
-    "__init__.py": "test_architecture.py",
-    "pipeline/records.py": "pipeline/test_api.py",
-    # Parts of one thing that is tested as a whole.
     "arrays.py": "test_module.py",
     "inference.py": "test_module.py",
-    "cli/*.py": "cli/test_options.py",
+    "signatures/*.py": "test_module.py",
     "benchmarking/*.py": "benchmarking/test_benchmark.py",
-    "evaluation/*.py": "evaluation/test_api.py",
+    "cli/*_options.py": "cli/test_options.py",
+    "conversion/measure.py": "conversion/test_calibrate.py",
     "graph/*.py": "graph/test_graph.py",
     "keras/ops/*.py": "keras/test_batch_norm.py",
+    "keras/fine_tuning/*.py": "keras/test_fine_tuning.py",
     "keras/*.py": "keras/test_layer.py",
-    "pages/*.py": "evaluation/test_report.py",
-    "retraining/data/*.py": "retraining/data/test_features.py",
+    "pipeline/records.py": "pipeline/test_api.py",
     "retraining/*.py": "retraining/test_api.py",
     "runtime/*.py": "runtime/test_runtime.py",
-    "signatures/*.py": "test_module.py",
     "tensorflow/*.py": "tensorflow/test_graph_module.py",
     "tensorflow_hub/*.py": "tensorflow_hub/test_spec.py",
-    "verification/*.py": "verification/test_verify.py",
     "weights/readers/keras/*.py": "weights/readers/keras/test_files.py",
     "weights/readers/tensorflow/*.py": "weights/readers/tensorflow/test_graphs.py",
     "weights/readers/*.py": "weights/readers/test_formats.py",
-    "weights/calibration.py": "graph/test_graph.py",
     "weights/*.py": "weights/test_canonical.py",
 }
+OF_ALL_ROOMS = {"test_accuracy.py", "test_architecture.py", "test_mirror.py", "test_seeds.py"}
 
-# Tests of several files at once.
-OF_SEVERAL = {
-    "test_accuracy.py", "test_architecture.py", "test_mirror.py", "test_seeds.py",
-    "cli/test_exit_codes.py", "cli/test_terminal.py",
-    "pipeline/test_classifiers.py",
-    "keras/test_distribution.py", "keras/test_load.py", "keras/test_missing.py",
-    "keras/test_precision.py", "keras/test_transfer.py",
-    "tensorflow/test_classifier.py", "tensorflow/test_hall.py", "tensorflow/test_keras_files.py",
-    "tensorflow/test_programs.py", "tensorflow/test_retraining.py",
-    "weights/readers/tensorflow/test_checkpoints.py",
-    "weights/readers/tensorflow/test_real_tensorflow.py",
-}  # fmt: skip
-
-FILES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
+FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if path.stem != "__init__")
 
 
-def own_test(file: str) -> str:
+def own_test(file: Path) -> Path:
     """Where the test of a file of the source should be."""
-    path = Path(file)
-    name = "init" if path.stem == "__init__" else path.stem.strip("_")
-    return str(path.with_name(f"test_{name}.py"))
+    return TESTS / file.with_name(f"test_{file.stem.strip('_')}.py")
 
 
-def fits(file: str, pattern: str) -> bool:
-    """Whether a pattern is of a file; a `*` in it is one name, but for the folders of `*/`."""
-    same_depth = file.count("/") == pattern.count("/")
-    return fnmatch(file, pattern) and (same_depth or pattern.startswith("*/"))
+def imported_beside(file: Path) -> bool:
+    """Whether a test in the folder that mirrors the file's own imports it."""
+    room, name = ".".join(("mobilenet_hub", *file.parent.parts)), file.stem
+    there = rf"import {room}\.{name}\b|from {room}\.{name}\b|from {room} import [^\n]*\b{name}\b"
+    tests = (TESTS / file.parent).glob("test_*.py")
+    return any(re.search(there, test.read_text("utf-8")) for test in tests)
+
+
+def exceptions(file: Path) -> list[str]:
+    """The patterns that a file fits; a `*` in them is of one name, not of folders."""
+    same_depth = (p for p in ELSEWHERE if p.count("/") == len(file.parts) - 1)
+    return [pattern for pattern in same_depth if fnmatch(str(file), pattern)]
 
 
 def test_the_test_of_a_file_is_found_by_its_path():
-    def found(file):
-        named = (test for pattern, test in ELSEWHERE.items() if fits(file, pattern))
-        return any((TESTS / test).is_file() for test in (own_test(file), *named))
+    lost = [
+        str(file)
+        for file in FILES
+        if not (own_test(file).is_file() or imported_beside(file) or exceptions(file))
+    ]
+    assert lost == []
 
-    assert [file for file in FILES if not found(file)] == []
 
-
-def test_every_test_has_a_file_of_the_source_or_says_that_it_is_of_several():
-    tests = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
-    mirrored = {own_test(file) for file in FILES} | set(ELSEWHERE.values())
-    beginnings = tuple(f"{test.removesuffix('.py')}_" for test in mirrored)
-    others = tests - mirrored - OF_SEVERAL
-    assert {test for test in others if not test.startswith((*WHOLE, *beginnings))} == set()
+def test_every_folder_of_tests_mirrors_one_of_the_source():
+    folders = {test.parent.relative_to(TESTS) for test in TESTS.rglob("test_*.py")}
+    mirrored = {f for f in folders if not ABOUT_THE_WHOLE.intersection(f.parts[:1])}
+    assert {str(folder) for folder in mirrored if not (SOURCE / folder).is_dir()} == set()
+    here = {test.name for test in TESTS.glob("test_*.py")}
+    of_files = {own_test(file).name for file in FILES if len(file.parts) == 1}
+    rooms = {f"test_{path.name}.py" for path in SOURCE.iterdir() if path.is_dir()}
+    assert here - of_files - rooms - OF_ALL_ROOMS == set()
 
 
 def test_no_exception_is_left_over():
-    assert [p for p in ELSEWHERE if not any(fits(file, p) for file in FILES)] == []
-    tests = OF_SEVERAL | set(ELSEWHERE.values())
-    assert {test for test in tests if not (TESTS / test).is_file()} == set()
+    used = {pattern for file in FILES for pattern in exceptions(file)}
+    assert set(ELSEWHERE) - used == set()
+    named = OF_ALL_ROOMS | set(ELSEWHERE.values())
+    assert {test for test in named if not (TESTS / test).is_file()} == set()
