@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import mobilenet_hub as hub
-from classes import SMALL_MODULE, write_class, write_classes
+from classes import SMALL_MODULE, drawing, write_class, write_classes
 from mobilenet_hub.errors import AccuracyError, InputError, SourceError
 from mobilenet_hub.retraining.api import Shares
 from mobilenet_hub.retraining.data.reading import DataOptions
@@ -116,6 +116,21 @@ def test_what_is_measured_with_never_reaches_the_classifier(tmp_path):
         for name in ("out", "other")
     ]
     assert accuracies[0]["value"] > 0.7 > accuracies[1]["value"]
+
+
+def test_a_test_photo_that_is_like_two_others_does_not_tie_these_together(tmp_path):
+    """Tied photos share a fold, and are no measure of how like each other photos are."""
+    photos = write_classes(tmp_path / "photos" / "train", 20).parent
+    write_classes(photos / "test", 8, start=200)
+    retrain(photos, tmp_path / "out")
+    between = Image.blend(drawing("red", 18), drawing("red", 11), 0.5)
+    between.save(photos / "test" / "red" / "between.png")
+    retrain(photos, tmp_path / "other")
+    assert {leak["other_id"] for leak in metrics(tmp_path / "other")["leaks"]} <= {
+        "train/red/11.png", "train/red/18.png",
+    }  # fmt: skip
+    models = [load(tmp_path / name / "model.safetensors") for name in ("out", "other")]
+    assert models[0].sha256 == models[1].sha256
 
 
 def test_planted_leaks_between_given_sides_are_found_and_measured_without(tmp_path):

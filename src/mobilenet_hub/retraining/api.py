@@ -245,7 +245,12 @@ def _gather(run: _Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares
         sided, photos = replace(data.only(kept), sides=sides), photos.only(kept)
         ties = Ties(photos, sided.groups)
         warnings.append(f"{split.left_out.size:,} photos tie two sides together: left out")
-    return _Found(data, embedded, split, sided, photos, ties.components, warnings)
+    components = ties.components
+    of_test = np.array([side == "test" for side in sides])
+    if any(of_test[leak.row] or of_test[leak.other] for leak in split.leaks):
+        # What a photo to test with ties together is not tied: nothing of it may reach a choice.
+        components = ties.components_without(of_test)
+    return _Found(data, embedded, split, sided, photos, components, warnings)
 
 
 def _train(

@@ -64,6 +64,19 @@ class Ties:
             _unite(roots, rows[at], columns[other])
         return roots
 
+    def components_without(self, left_out: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """`components` where some photos tie nothing: each of these is alone.
+
+        Args:
+            left_out: bool [photos].
+        """
+        rows = np.flatnonzero(~left_out)
+        others = Ties(self._photos.only(rows))
+        others._groups = None if self._groups is None else self._groups[rows]
+        roots = np.arange(len(left_out))
+        roots[rows] = rows[others.components]
+        return roots
+
     def among(self, rows: NDArray[np.intp]) -> list[Tie]:
         """The ties between each two of some photos, most alike first."""
         subset = self._photos.only(rows)
