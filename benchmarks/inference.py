@@ -120,7 +120,7 @@ def take_turns(contestants: dict[str, Contestant], rounds: int, batch: int) -> d
 
 
 def is_rounded(name: str) -> bool:
-    return "int8" in name or "bf16" in name
+    return ", int8" in name or ", bf16" in name
 
 
 def report(handle: str, batch: int, rates: dict[str, float]) -> None:

@@ -30,7 +30,7 @@ from mobilenet_hub.runtime import (
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import Compute
 from mobilenet_hub.signatures import BaseModule, Signatures
-from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.canonical import Weights, fingerprint
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 if TYPE_CHECKING:
@@ -141,6 +141,24 @@ class InferenceModule(BaseModule):
             MissingCalibrationError: there is none for these weights and this size.
         """
         return _calibration_of(self.current_weights(), self.compute.precision, size or self._size)
+
+    def identity(self, size: tuple[int, int]) -> dict[str, str]:
+        """What decides the numbers beside settings, as it is noted with rows.
+
+        That is `handle` and `weights_sha256`; in int8 `calibration_sha256` too.
+
+        Args:
+            size: height and width of the input.
+
+        Raises:
+            MissingCalibrationError: as `calibration`.
+        """
+        calibration = self.calibration(size)
+        return {
+            "handle": self.info.handle,
+            "weights_sha256": fingerprint(self.current_weights()),
+            **({} if calibration is None else {"calibration_sha256": calibration.sha256}),
+        }
 
     def current_weights(self) -> Weights:
         """The weights that the next call computes with: of what is followed, as they are now.

@@ -36,7 +36,6 @@ from mobilenet_hub.pipeline.processor import Processor, settings_for
 from mobilenet_hub.pipeline.results import Results
 from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem, Item, SliceItem
 from mobilenet_hub.settings import Normalize, PreprocessingChoices, Settings
-from mobilenet_hub.weights.canonical import fingerprint
 
 _BATCH_ITEMS = 32
 _AHEAD = 2  # batches at each worker: one at work, one waiting
@@ -172,12 +171,12 @@ def make_executor(
         shared = ray.put(done)
         actors = [worker.remote(spec, settings, shared) for _ in range(count)]
         try:
-            wanted = fingerprint(module.weights)
-            for sha256 in ray.get([actor.weights_sha256.remote() for actor in actors]):
-                if sha256 != wanted:
+            wanted = module.identity(settings.preprocessing.size)
+            for identity in ray.get([actor.identity.remote() for actor in actors]):
+                if identity != wanted:
                     raise WeightsError(
-                        f"a worker has other weights of {spec} than this machine "
-                        f"({wanted}). Received: {sha256}"
+                        f"a worker has other weights of {spec} than this machine, or another "
+                        f"calibration ({wanted}). Received: {identity}"
                     )
             yield from _ordered(actors, batched(map(_for_workers, items), _BATCH_ITEMS))
         finally:
@@ -197,9 +196,9 @@ class _Worker:
         )
         self._processor = Processor(module, settings, done=done, threads=1)
 
-    def weights_sha256(self) -> str:
-        """Of the weights in use here."""
-        return fingerprint(self._processor.module.weights)
+    def identity(self) -> dict[str, str]:
+        """Of the module here."""
+        return self._processor.module.identity(self._processor.settings.preprocessing.size)
 
     def process(self, items: list[Item]) -> Results:
         """Compute a batch."""

@@ -88,6 +88,11 @@ class PreprocessingSettings:
                 raise InputError(f"{name} must be one of {choices}. Received: {value!r}")
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Of the result: (height, width)."""
+        return (self.height, self.width)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Of the result: (height, width, 3)."""
         return (self.height, self.width, 3)

@@ -31,7 +31,6 @@ from mobilenet_hub.pipeline.sources.source import Source, SourceLike, SourceOpti
 from mobilenet_hub.pipeline.stop import Stop
 from mobilenet_hub.settings import DType, Normalize, PreprocessingChoices, Settings
 from mobilenet_hub.verification.remembered import remembered
-from mobilenet_hub.weights.canonical import fingerprint
 from mobilenet_hub.weights.resolve import Spec
 
 Executor = Callable[[Settings, Done, Iterable[Item]], ResultStream]
@@ -222,12 +221,8 @@ def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:
 def _layout(module: InferenceModule, settings: Settings) -> Layout:
     """The columns of the rows, and all that determines what is in them."""
     weights = module.current_weights()
-    preprocessing = settings.preprocessing
-    calibration = module.calibration((preprocessing.height, preprocessing.width))
     metadata = {
-        "handle": module.info.handle,
-        "weights_sha256": fingerprint(weights),
-        **({} if calibration is None else {"calibration_sha256": calibration.sha256}),
+        **module.identity(settings.preprocessing.size),
         **settings.to_dict(),
         "library_version": __version__,
         "verification": remembered(module),

@@ -67,8 +67,7 @@ def embed_queries(
                 f"(sha256 {made['weights_sha256']}); name them with --module PATH. "
                 f"Received: {name}, sha256 {sha256}"
             )
-        size = (noted.preprocessing.height, noted.preprocessing.width)
-        calibration = loaded.calibration(size)
+        calibration = loaded.calibration(noted.preprocessing.size)
         if calibration and calibration.sha256 != made.get("calibration_sha256"):
             raise DatasetError(
                 "these embeddings were made in int8 by another calibration of "

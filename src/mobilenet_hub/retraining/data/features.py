@@ -23,7 +23,6 @@ from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.retraining.data.feature_cache import PART_ROWS, FeatureCache, Floats, prune
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.settings import Settings
-from mobilenet_hub.weights.canonical import fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +89,7 @@ def embed_items(
     """
     weights = module.current_weights()
     made = {
-        "handle": module.info.handle,
-        "weights_sha256": fingerprint(weights),
+        **module.identity(settings.preprocessing.size),
         **settings.to_dict(),
         "library_version": __version__,
     }
