@@ -45,3 +45,5 @@ def test_what_cannot_be_done_is_said_in_a_sentence_and_writes_nothing(tmp_path):
     done = run(tmp_path / "nothing", "--output", tmp_path / "out")
     assert done.returncode == 1 and "one folder of photos a class" in done.stderr
     assert run(photos, "--output", tmp_path / "out", "--seed", "x").returncode == 2
+    done = run(photos, "--output", tmp_path / "out", "--epochs", "3")
+    assert done.returncode == 2 and "options of --fine-tune. Received: epochs" in done.stderr

@@ -15,9 +15,10 @@ from PIL import Image
 import mobilenet_hub as hub
 from classes import SMALL_MODULE, drawing, write_class, write_classes
 from mobilenet_hub.errors import AccuracyError, InputError, SourceError
-from mobilenet_hub.retraining.api import Shares
 from mobilenet_hub.retraining.data.reading import DataOptions
 from mobilenet_hub.retraining.learning import LearningSettings
+from mobilenet_hub.retraining.steps import Shares
+from mobilenet_hub.settings import FineTuneSettings
 from mobilenet_hub.weights.canonical import load
 from pictures import write_pictures
 
@@ -315,3 +316,25 @@ def test_a_run_that_fails_leaves_what_was_there(tmp_path):
         retrain(photos, tmp_path / "out")
     assert contents(tmp_path / "out") == before
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.tensorflow
+def test_all_layers_are_trained_where_that_is_asked_for(tmp_path):
+    pytest.importorskip("keras")
+    pytest.importorskip("tensorflow")
+    photos = write_classes(tmp_path / "photos", 24)
+    rules = FineTuneSettings(epochs=2, batch_size=8, learning_rate=0.001)
+    result = retrain(photos, tmp_path / "out", fine_tuning=rules, size=(64, 64))
+    assert result.metrics[0].name == "validation (chosen on)"
+    assert any("flatters" in note for note in result.notes)
+    found = metrics(tmp_path / "out")
+    assert found["settings"]["fine_tuning"]["epochs"] == 2 and "epoch" in found["chosen"]
+    assert [path.name for path in tmp_path.glob(".*")] == []
+    module = hub.Module(tmp_path / "out")
+    assert module.labels == ("green", "red")
+    layer = "MobilenetV1/Conv2d_0/weights"
+    assert not np.array_equal(
+        module.variable_map[layer], hub.Module(SMALL_MODULE).variable_map[layer]
+    )
+    record = next(hub.classify(photos / "red" / "3.png", tmp_path / "out", reject=False))
+    assert {label.name for label in record.labels} == {"green", "red"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import print_json, print_line, print_note
 from mobilenet_hub.cli.values import computed_by
-from mobilenet_hub.settings import MAX_PIXELS
+from mobilenet_hub.settings import MAX_PIXELS, FineTuneSettings
 
 if TYPE_CHECKING:
     from mobilenet_hub.retraining.api import Retrained
@@ -105,6 +105,48 @@ _LeastAccuracy = Annotated[
     ),
 ]  # fmt: skip
 
+_ALL_LAYERS = "All layers, with --fine-tune"
+
+
+def _rule(help: str, default: str, minimum: float | None = None) -> Any:
+    """An option that means something with --fine-tune alone; None where it is not given."""
+    return typer.Option(min=minimum, help=help, show_default=default, rich_help_panel=_ALL_LAYERS)
+
+
+_FineTune = Annotated[
+    bool,
+    typer.Option(
+        "--fine-tune", rich_help_panel=_ALL_LAYERS,
+        help="Train all layers after the head (extra [keras], and a backend). What was killed goes "
+        "on from its last epoch.",
+    ),
+]  # fmt: skip
+_Epochs = Annotated[int | None, _rule("At most.", "10", 1)]
+_Layers = Annotated[int | None, _rule("How many of the last blocks.", "all", 0)]
+_BatchSize = Annotated[int | None, _rule("Photos a step.", "32", 1)]
+_LearningRate = Annotated[float | None, _rule("At the beginning; it falls.", "0.01", 0)]
+_Momentum = Annotated[float | None, _rule("Of the gradient descent.", "0.9", 0)]
+_Dropout = Annotated[float | None, _rule("Share of features dropped.", "0.2", 0)]
+_Smoothing = Annotated[float | None, _rule("Share spread over all classes.", "0.1", 0)]
+_L1 = Annotated[float | None, _rule("Penalty of the head's kernel.", "0", 0)]
+_L2 = Annotated[float | None, _rule("Penalty of the head's kernel, of squares.", "0.0001", 0)]
+_BatchNorm = Annotated[
+    float | None, _rule("Momentum of the averages.", "chosen by the number of steps", 0)
+]
+_Patience = Annotated[int | None, _rule("Epochs without a better one.", "3", 1)]
+_Flip = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip", help="Mirror at random.", show_default="flip",
+        rich_help_panel=_ALL_LAYERS,
+    ),
+]  # fmt: skip
+_RandomCrop = Annotated[float | None, _rule("Share that is cut at random.", "0.1", 0)]
+_RandomScale = Annotated[float | None, _rule("Greatest change of scale.", "0.1", 0)]
+_RandomBrightness = Annotated[float | None, _rule("Greatest change.", "0.1", 0)]
+_RandomRotation = Annotated[float | None, _rule("Greatest angle, in degrees.", "10", 0)]
+_RandomShear = Annotated[float | None, _rule("Greatest angle, in degrees.", "0", 0)]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -132,6 +174,24 @@ def retrain_command(
     balance: _Balance = False,
     strength: _Strength = None,
     seed: _Seed = 0,
+    fine_tune: _FineTune = False,
+    epochs: _Epochs = None,
+    layers: _Layers = None,
+    batch_size: _BatchSize = None,
+    learning_rate: _LearningRate = None,
+    momentum: _Momentum = None,
+    dropout: _Dropout = None,
+    label_smoothing: _Smoothing = None,
+    l1: _L1 = None,
+    l2: _L2 = None,
+    batch_norm_momentum: _BatchNorm = None,
+    patience: _Patience = None,
+    flip: _Flip = None,
+    random_crop: _RandomCrop = None,
+    random_scale: _RandomScale = None,
+    random_brightness: _RandomBrightness = None,
+    random_rotation: _RandomRotation = None,
+    random_shear: _RandomShear = None,
     assert_accuracy_at_least: _LeastAccuracy = None,
     threads: options.Threads = None,
     progress: options.Progress = "auto",
@@ -144,10 +204,20 @@ def retrain_command(
     times and paths.
     """
     from mobilenet_hub.pipeline.progress import make_progress
-    from mobilenet_hub.retraining.api import Shares, retrain
+    from mobilenet_hub.retraining.api import retrain
     from mobilenet_hub.retraining.data.reading import DataOptions
     from mobilenet_hub.retraining.learning import LearningSettings
+    from mobilenet_hub.retraining.steps import Shares
 
+    rules = _given(
+        epochs=epochs, layers=layers, batch_size=batch_size, learning_rate=learning_rate,
+        momentum=momentum, dropout=dropout, label_smoothing=label_smoothing, l1=l1, l2=l2,
+        batch_norm_momentum=batch_norm_momentum, patience=patience, flip=flip, crop=random_crop,
+        scale=random_scale, brightness=random_brightness, rotation=random_rotation,
+        shear=random_shear,
+    )  # fmt: skip
+    if rules and not fine_tune:
+        raise typer.BadParameter(f"these are options of --fine-tune. Received: {', '.join(rules)}")
     start = time.monotonic()
     shown = make_progress(progress, lambda: None)
     try:
@@ -155,6 +225,7 @@ def retrain_command(
             photos, output, computed_by(module, engine, precision),
             learning=LearningSettings(balance, strength, seed),
             shares=Shares(validation_share, test_share),
+            fine_tuning=FineTuneSettings(seed=seed, **rules) if fine_tune else None,
             unknown=unknown, assert_accuracy_at_least=assert_accuracy_at_least,
             options=DataOptions(path_column, label_column, group_column, label_separator, root),
             threads=threads, progress=shown,
@@ -163,6 +234,11 @@ def retrain_command(
     finally:
         shown.close()
     _report(result, time.monotonic() - start, as_json=as_json)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """What was given on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _report(result: Retrained, seconds: float, *, as_json: bool) -> None:

@@ -128,7 +128,7 @@ def learn(
     folds[train] = _divided(data, photos, components, train, quarters, settings.seed)
     folds[judges] = _JUDGES
     judge = _JUDGES if judges.any() else quarters - 1
-    weights = class_weights(data, train) if settings.balance else None
+    weights = _photo_weights(data, train) if settings.balance else None
     material = (data.targets, len(data.labels), folds, weights)
     rough = Regression(photos.features, axes.main(MAIN), *material)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
@@ -204,7 +204,7 @@ def validate(
     count = min(FOLDS, len(np.unique(components[taking_part])))
     _check_distinct(count)
     repeats = REPEATS if nested and taking_part.sum() < _FEW else 1
-    weights = class_weights(data, taking_part) if settings.balance else None
+    weights = _photo_weights(data, taking_part) if settings.balance else None
     done = 0
 
     def divide(repeat: int) -> NDArray[np.int64]:
@@ -244,13 +244,14 @@ def has_test_side(data: Data) -> bool:
 
 
 def class_weights(data: Data, rows: NDArray[np.bool_]) -> Floats:
-    """How much each photo counts so that each class counts alike: float32 [photos], about 1."""
+    """How much a photo of each class counts so that each class counts alike: float32 [classes]."""
     counts = np.maximum(class_counts(data, rows), 1)
-    of_class = rows.sum() / (len(data.labels) * counts)
-    if not data.multi_label:
-        return np.asarray(of_class[data.targets], np.float32)
-    rarest = np.append(of_class, 1.0)[strata(data)]
-    return np.asarray(rarest, np.float32)
+    return np.asarray(rows.sum() / (len(data.labels) * counts), np.float32)
+
+
+def _photo_weights(data: Data, rows: NDArray[np.bool_]) -> Floats:
+    """The same of each photo: float32 [photos]; of several labels that of the rarest, of none 1."""
+    return np.append(class_weights(data, rows), np.float32(1))[strata(data)]
 
 
 def _divided(
