@@ -198,6 +198,17 @@ def test_a_table_of_several_labels_makes_a_multi_label_classifier(tmp_path):
     assert hub.Module(tmp_path / "out").labels == ("colour", "warm")
 
 
+def test_copies_with_different_labels_are_a_warning(tmp_path):
+    photos = write_classes(tmp_path / "photos", 12)
+    shutil.copy(photos / "red" / "3.png", photos / "green" / "same.png")
+    shutil.copy(photos / "red" / "3.png", photos / "red" / "copy.png")
+    result = retrain(photos, tmp_path / "out")
+    expected = (
+        "copies of a photo have different labels: 'green/same.png' and 'red/3.png', and 1 more"
+    )
+    assert expected in result.notes
+
+
 def test_balance_and_a_given_strength_are_heeded(tmp_path):
     photos = write_classes(tmp_path / "photos", 12, "red")
     write_class(photos / "green", "green", 60)

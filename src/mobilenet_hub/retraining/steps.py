@@ -126,6 +126,7 @@ def gather(run: Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares) 
     warnings = check_classes(data)
     if embedded.failures:
         warnings.append(f"{len(embedded.failures):,} photos could not be read, and were skipped")
+    warnings += _labelled_twice(data, embedded.photos.digests)
     photos, ties = embedded.photos, Ties(embedded.photos, data.groups)
     split = decide_sides(
         data, photos.digests, ties, earlier,
@@ -144,6 +145,20 @@ def gather(run: Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares) 
         # What a photo to test with ties together is not tied: nothing of it may reach a choice.
         components = ties.components_without(of_test)
     return Found(data, embedded, split, sided, photos, components, warnings)
+
+
+def _labelled_twice(data: Data, digests: Sequence[bytes]) -> list[str]:
+    """A warning where copies of a photo have different labels: no classifier can be right."""
+    first: dict[bytes, int] = {}
+    pairs = [
+        (data.items[earlier].id, data.items[row].id)
+        for row, content in enumerate(digests)
+        if (data.targets[row] != data.targets[earlier := first.setdefault(content, row)]).any()
+    ]
+    if not pairs:
+        return []
+    more = f", and {len(pairs) - 1:,} more" if len(pairs) > 1 else ""
+    return [f"copies of a photo have different labels: {pairs[0][0]!r} and {pairs[0][1]!r}{more}"]
 
 
 def train(
