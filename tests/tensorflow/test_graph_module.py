@@ -275,10 +275,13 @@ def test_export_writes_a_module_in_the_hub_format(tmp_path):
         initialized(session).run(first)
         expected = session.run(features)
         module.export(folder, session)
+        other = v1.Session(graph=tf.Graph())
+        with pytest.raises(RuntimeError, match="session graph differs"):
+            module.export(tmp_path / "other", other)
         sha256 = module.export(tmp_path / "x.safetensors")
         with pytest.raises(FileExistsError, match="not there yet"):
             module.export(folder, session)
-        with pytest.raises(RuntimeError, match="session graph differs"), tf1_session() as other:
+        with pytest.raises(RuntimeError, match="default graph differs"), tf1_session() as other:
             module.export(tmp_path / "other", other)
     assert len(sha256) == 64
     assert largest_error(hub.Module(folder)(X), expected) < 1e-3
@@ -290,6 +293,19 @@ def test_export_writes_a_module_in_the_hub_format(tmp_path):
     assert set(original.signatures) == {"default", "image_feature_vector", BN_HPARAMS}
     inference = tf.saved_model.load(str(folder), tags=[]).signatures["default"]
     assert largest_error(inference(images=tf.constant(X))["default"], expected) < 1e-4
+
+
+def test_an_exported_module_says_itself_which_it_is(tmp_path):
+    """V1 takes images of any size, so that nothing else in the folder tells it from its kin."""
+    handle = f"{V1}/feature_vector/1"
+    folder = tmp_path / "exported"
+    with tf1_session() as session:
+        module = GraphModule(handle)
+        initialized(session)
+        module.export(folder, session)
+    again = hub.Module(folder)
+    assert again.info.handle == handle
+    assert largest_error(again(X), reference(V1, "features")) < 1e-4
 
 
 def test_functions_and_datasets_make_the_module_outside_of_themselves():

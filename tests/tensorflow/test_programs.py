@@ -135,7 +135,7 @@ def test_graphs_and_sessions_compute_what_the_original_networks_do(
         features = expected["features"]
         distance = np.linalg.norm(features - features[::-1], axis=1)
         np.testing.assert_allclose(found["distance"], distance, atol=1e-3)
-        assert found["slope_error"] < 0.05
+        assert found["slope_error"] < 0.2
 
 
 @pytest.mark.parametrize("legacy", ["0", "1"], ids=["keras_3", "tf_keras"])
