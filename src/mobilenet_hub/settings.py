@@ -303,7 +303,7 @@ class FineTuneSettings:
         InputError: a value that cannot be.
     """
 
-    epochs: int = 10
+    epochs: int = 18
     layers: int | None = None
     batch_size: int = 32
     learning_rate: float = 0.01
@@ -319,7 +319,7 @@ class FineTuneSettings:
     brightness: float = 0.1
     rotation: float = 10.0
     shear: float = 0.0
-    patience: int = 3
+    patience: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -131,6 +131,15 @@ def test_it_stops_where_nothing_gets_better_and_takes_what_was_best(tmp_path):
     assert trained.best == int(np.argmin([epoch.loss for epoch in trained.epochs]))
 
 
+def test_without_validation_photos_the_last_epoch_is_taken(tmp_path):
+    none = Examples(VALIDATION.images[:0], VALIDATION.targets[:0])
+    settings = replace(SETTINGS, epochs=2, patience=1)
+    trained = fine_tune(
+        INFO, BACKBONE, HEAD, TRAIN, none, settings, checkpoint=tmp_path / "checkpoint.npz"
+    )
+    assert (trained.best, len(trained.epochs)) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("steps", "momentum"), [(20, 0.9), (200, 0.95), (500, 0.98), (1000, 0.99), (100_000, 0.99)]
 )

@@ -135,7 +135,7 @@ def fine_tune(
     else:
         log(f"goes on after epoch {len(state.epochs) - 1} of {settings.epochs}")
     classes = np.eye(len(head[1]), dtype=np.float32)
-    while not _is_over(state, settings):
+    while not _is_over(state.epochs, settings):
         number, losses = len(state.epochs), []
         for rows in _batches(len(train.targets), batch, settings.seed, number):
             images = as_floats(train.images[rows])
@@ -146,8 +146,7 @@ def fine_tune(
             losses.append(float(model.train_on_batch(images, classes[targets], weights)))
             model.reset_metrics()
         state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, validation)))
-        if _is_better(state, number):
-            state.best = number
+        state.best = _best(state.epochs)
         files.write(state)
         log(_words(state, settings))
     files.restore_best()
@@ -184,14 +183,24 @@ def _judged(model: keras.Model, validation: Examples) -> tuple[float, float]:
     return float(losses.mean()), float((logits.argmax(axis=1) == targets).mean())
 
 
-def _is_better(state: State, number: int) -> bool:
-    return not state.epochs[number].loss >= state.epochs[state.best].loss  # NaN: the last
+def _best(epochs: list[Epoch]) -> int:
+    """Which has the least loss of the validation photos; without any, the last."""
+    if np.isnan(epochs[0].loss):
+        return len(epochs) - 1
+    return int(np.nanargmin([epoch.loss for epoch in epochs]))
 
 
-def _is_over(state: State, settings: FineTuneSettings) -> bool:
-    done = len(state.epochs) - 1
-    # What was before the training is no epoch: a first one that is worse says little.
-    return done >= settings.epochs or done - max(state.best, 1) >= settings.patience
+def _is_over(epochs: list[Epoch], settings: FineTuneSettings) -> bool:
+    """Whether all epochs are done, or nothing got better for a while.
+
+    What was before the training is left out: the rate is highest in the first epochs, which often
+    leave the network worse than it was, and better again as the rate falls.
+    """
+    done = len(epochs) - 1
+    if done == 0 or np.isnan(epochs[0].loss):
+        return done >= settings.epochs
+    lowest = np.nan_to_num([epoch.loss for epoch in epochs[1:]], nan=np.inf)
+    return done >= settings.epochs or done - 1 - int(np.argmin(lowest)) >= settings.patience
 
 
 def _words(state: State, settings: FineTuneSettings) -> str:
