@@ -94,18 +94,19 @@ def evaluate_command(
 
 def _figures(metrics: Metrics) -> list[list[str]]:
     """Name and value, with the interval that the true one lies in with 95 % probability."""
+    from mobilenet_hub.pages.page import percent
+
     rows = [["photos", f"{metrics.photos:,}"], ["top-1", str(metrics.top_1)]]
     if metrics.top_5 is not None:
         rows.append(["top-5", str(metrics.top_5)])
-    rows.append(["F1, mean of classes", f"{metrics.macro_f1:.1%}"])
+    rows.append(["F1, mean of classes", percent(metrics.macro_f1)])
     if metrics.micro_f1 is not None:
-        rows.append(["F1 of all labels", f"{metrics.micro_f1:.1%}"])
-    rows.append(["calibration error", f"{metrics.calibrated.error:.1%}"])
+        rows.append(["F1 of all labels", percent(metrics.micro_f1)])
+    rows.append(["calibration error", percent(metrics.calibrated.error)])
     if metrics.rejection is not None:
-        rows.append(["answered, not unknown", f"{metrics.rejection.coverage:.1%}"])
-        rows.append(["top-1 of these", f"{metrics.rejection.accuracy:.1%}"])
-    rows += [
+        rows.append(["answered, not unknown", percent(metrics.rejection.coverage)])
+        rows.append(["top-1 of these", percent(metrics.rejection.accuracy)])
+    return rows + [
         [f"{pair.truth} called {pair.predicted}", f"{pair.photos:,}"]
         for pair in metrics.confused()[:_CONFUSED]
     ]
-    return [[name, value.replace("%", " %").replace("  %", " %")] for name, value in rows]
