@@ -205,7 +205,7 @@ def retrain_command(
     """
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.retraining.api import retrain
-    from mobilenet_hub.retraining.data.reading import DataOptions
+    from mobilenet_hub.retraining.data.reading import DataOptions, read_data
     from mobilenet_hub.retraining.learning import LearningSettings
     from mobilenet_hub.retraining.steps import Shares
 
@@ -219,7 +219,8 @@ def retrain_command(
     if rules and not fine_tune:
         raise typer.BadParameter(f"these are options of --fine-tune. Received: {', '.join(rules)}")
     start = time.monotonic()
-    shown = make_progress(progress, lambda: None)
+    described = DataOptions(path_column, label_column, group_column, label_separator, root)
+    shown = make_progress(progress, lambda: len(read_data(photos, described).items))
     try:
         result = retrain(
             photos, output, computed_by(module, engine, precision),
@@ -227,8 +228,7 @@ def retrain_command(
             shares=Shares(validation_share, test_share),
             fine_tuning=FineTuneSettings(seed=seed, **rules) if fine_tune else None,
             unknown=unknown, assert_accuracy_at_least=assert_accuracy_at_least,
-            options=DataOptions(path_column, label_column, group_column, label_separator, root),
-            threads=threads, progress=shown,
+            options=described, threads=threads, progress=shown,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     finally:

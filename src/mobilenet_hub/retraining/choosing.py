@@ -20,7 +20,7 @@ from mobilenet_hub.retraining.records import Data
 
 STRENGTHS = tuple(float(value) for value in 10.0 ** -np.arange(0.0, 6.1, 0.5))
 ROUGH = 1e-4  # gain of a step, relative to the loss, below which a head is good enough to judge
-_PATIENCE = 2  # strengths without a lower loss before the path ends
+PATIENCE = 2  # strengths without a lower loss before the path ends
 _TEMPERATURES = (0.05, 20.0)
 
 
@@ -73,6 +73,7 @@ def choose_strength(
     judge: int,
     *,
     strengths: Sequence[float] = STRENGTHS,
+    patience: int = PATIENCE,
     gain: float = ROUGH,
     start: Coefficients | None = None,
     merit: Callable[[Trial], tuple[float, float]] = least_loss,
@@ -85,6 +86,7 @@ def choose_strength(
         without: folds that are not learned from, the judging one among them.
         judge: the fold that judges.
         strengths: to try, descending.
+        patience: strengths without a lower loss before the path ends.
         gain: of a step, relative to the loss, below which it is the last.
         start: coefficients to begin from.
         merit: what is best.
@@ -109,7 +111,7 @@ def choose_strength(
         if best is None or merit(trial) > max(map(merit, trials)):
             best = coefficients
         trials.append(trial)
-        if len(trials) - int(np.argmin([each.loss for each in trials])) > _PATIENCE:
+        if len(trials) - int(np.argmin([each.loss for each in trials])) > patience:
             break
     assert best is not None
     return Choice(max(trials, key=merit).strength, best, tuple(trials))
@@ -169,6 +171,7 @@ def cross_validate(
                     (fold, judge),
                     judge,
                     strengths=STRENGTHS[::2],
+                    patience=1,
                 )
                 rows, judged = regression.logits(choice.coefficients, judge)
                 temperature = fit_temperature(judged, data.targets[rows])
