@@ -121,7 +121,7 @@ _FineTune = Annotated[
         "on from its last epoch.",
     ),
 ]  # fmt: skip
-_Epochs = Annotated[int | None, _rule("At most.", "10", 1)]
+_Epochs = Annotated[int | None, _rule("At most.", "18", 1)]
 _Layers = Annotated[int | None, _rule("How many of the last blocks.", "all", 0)]
 _BatchSize = Annotated[int | None, _rule("Photos a step.", "32", 1)]
 _LearningRate = Annotated[float | None, _rule("At the beginning; it falls.", "0.01", 0)]
@@ -133,7 +133,7 @@ _L2 = Annotated[float | None, _rule("Penalty of the head's kernel, of squares.",
 _BatchNorm = Annotated[
     float | None, _rule("Momentum of the averages.", "chosen by the number of steps", 0)
 ]
-_Patience = Annotated[int | None, _rule("Epochs without a better one.", "3", 1)]
+_Patience = Annotated[int | None, _rule("Epochs without a better one.", "5", 1)]
 _Flip = Annotated[
     bool | None,
     typer.Option(
