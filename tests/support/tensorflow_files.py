@@ -281,6 +281,19 @@ def frozen_network(
     return nodes
 
 
+def saved_function(nodes: Iterable[bytes], argument: str, returned: str) -> bytes:
+    """A `saved_model.pb` whose signature calls a function that has these nodes."""
+    signature = proto((1, "run"), (2, proto((1, argument))), (3, proto((1, "y"))))
+    ret = proto((1, "y"), (2, f"{returned}:0"))
+    function = proto((1, signature), *((3, each) for each in nodes), (4, ret))
+    call = node("call", "StatefulPartitionedCall", ["x"], f=proto((10, proto((1, "run")))))
+    graph = proto((1, node("x", "Placeholder")), (1, call), (2, proto((1, function))))
+    outputs = proto((1, "y"), (2, proto((1, "call:0"))))
+    serving = proto((1, "serving_default"), (2, proto((2, outputs))))
+    meta = proto((1, proto((4, "serve"))), (2, graph), (5, serving))
+    return proto((1, 1), (2, meta))
+
+
 # TFLite -----------------------------------------------------------------------------------------
 
 
