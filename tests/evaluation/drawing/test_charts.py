@@ -83,3 +83,10 @@ def test_ticks_of_shares_are_told_apart():
     svg = line_chart(Curve("", "x", "y", (0, 1), {"a": (0.972, 0.984)}), shares=True)
     words = [text.text for text in parsed(svg).iter("text") if text.text.endswith("%")]
     assert len(words) == len(set(words)) > 4
+
+
+def test_what_was_chosen_before_the_first_point_is_marked_within_the_drawing():
+    svg = line_chart(Curve("", "epoch", "loss", (1, 2, 3), {"a": (3, 2, 1)}, chosen=0))
+    (mark,) = [line for line in parsed(svg).iter("line") if line.get("class") == "chosen"]
+    ((first, *_),) = points(svg)
+    assert 54 <= float(mark.get("x1")) < first[0]

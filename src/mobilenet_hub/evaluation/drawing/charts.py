@@ -51,7 +51,8 @@ class Axis:
 def line_chart(curve: Curve, *, shares: bool = False) -> Markup:
     """Lines over one axis, told apart by dashes too; `shares` are written in per cent."""
     values = [value for line in curve.lines.values() for value in line if math.isfinite(value)]
-    x = _axis(curve.x, _LEFT, _WIDTH - _RIGHT, logarithmic=curve.logarithmic)
+    marked = curve.x if curve.chosen is None else (*curve.x, curve.chosen)
+    x = _axis(marked, _LEFT, _WIDTH - _RIGHT, logarithmic=curve.logarithmic)
     y = _axis(values, _HEIGHT - _BOTTOM, _TOP)
     if shares:
         x, y = (replace(axis, word=_percent_word(axis.ticks)) for axis in (x, y))
