@@ -124,3 +124,16 @@ def test_few_photos_and_strong_imbalance_are_warned_of(tmp_path):
     few, imbalance = check_classes(read_data(write(tmp_path, *names, "few/1.jpg", "few/2.jpg")))
     assert few == "fewer than 10 photos to learn from: 'few' (2)"
     assert imbalance.startswith("strong imbalance: 'many' has 40 photos, 'few' 2")
+
+
+def test_columns_of_images_and_the_like_are_never_read(tmp_path):
+    columns = {
+        "image": pa.array([b"x" * 1000] * 2), "path": ["a.jpg", "b.jpg"],
+        "more": pa.array([{"bytes": b"y"}] * 2), "visit": [1, 2],
+        "label": pa.array(["ant", "bee"]).dictionary_encode(),
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    data = read_data(tmp_path / "t.parquet", DataOptions(group_column="visit"))
+    assert (data.labels, data.groups) == (("ant", "bee"), ("1", "2"))
+    with pytest.raises(SourceError, match="path, visit, label"):
+        read_data(tmp_path / "t.parquet", DataOptions(label_column="image"))

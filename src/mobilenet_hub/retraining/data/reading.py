@@ -257,17 +257,32 @@ def _csv_rows(path: Path) -> Iterator[list[Any]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[list[Any]]:
-    """The header, then the rows of the columns that are text, numbers or lists of these."""
+    """The header, then the rows, of the columns that are text, numbers or lists of these.
+
+    Others are never read: images in a column would fill memory.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-            yield list(file.schema_arrow.names)
-            for batch in file.iter_batches(4096, use_threads=False):
+            names = [field.name for field in file.schema_arrow if _may_be_labels(field.type)]
+            yield names
+            for batch in file.iter_batches(4096, columns=names, use_threads=False):
                 yield from map(list, zip(*(c.to_pylist() for c in batch.columns), strict=True))
     except pa.ArrowException as error:
         raise SourceError(f"not a readable table: {error}. Received: {str(path)!r}") from error
+
+
+def _may_be_labels(kind: Any) -> bool:
+    """Whether a column of an Arrow type is text, numbers or lists of these."""
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+        return _may_be_labels(kind.value_type)
+    wanted = (types.is_string, types.is_large_string, types.is_integer, types.is_floating,
+              types.is_boolean)  # fmt: skip
+    return any(is_of(kind) for is_of in wanted)
 
 
 def _collect(rows: Iterable[_Row], *, multi_label: bool = False) -> Data:
