@@ -36,6 +36,7 @@ _ALL = (
     "All photos given. Only of photos that the classifier was not made with do figures say how "
     "good it will be on others."
 )
+_NAMED = 5  # classes in a title
 _UNSEEN = "Those of the photos given that the classifier was neither trained on nor chosen by."
 
 
@@ -90,7 +91,7 @@ class EvaluationResult:
         classifier = self.module.weights.classifier
         threshold = None if classifier is None else classifier.reject_threshold
         return Report(
-            f"Evaluation of {self.module.info.handle}",
+            self._title(),
             self.module.labels,
             self.evaluations,
             reject_threshold=threshold,
@@ -98,6 +99,13 @@ class EvaluationResult:
             listings=(unread,) if rows else (),
             facts=self._facts(),
         )
+
+    def _title(self) -> str:
+        labels, weights = self.module.labels, self.module.weights
+        if weights.is_imagenet:
+            return f"Evaluation of {self.module.info.handle}"
+        few = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels):,} classes"
+        return f"Evaluation of a classifier of {few}"
 
     def _facts(self) -> dict[str, dict[str, Any]]:
         weights = self.module.weights
