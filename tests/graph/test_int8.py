@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import platform
+from collections import Counter
+
 import numpy as np
 import onnx
 import pytest
 
 from calibration_support import clouds, least_cosine, measured
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.graph.quantize import quantize, same_padding
+from mobilenet_hub.graph.quantize import quantize
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
+from mobilenet_hub.runtime.openvino import import_openvino
 from weights_support import load_bundled
 
 V2 = "mobilenet_v2_035_224"
@@ -100,8 +104,25 @@ def test_kernels_use_all_their_levels(weights, calibration):
         assert np.median(most) > 80, name
 
 
-@pytest.mark.parametrize(
-    ("extent", "padding"), [(224, (0, 1)), (97, (1, 1)), (96, (0, 1)), (1, (1, 1))]
-)
-def test_padding_is_tensorflows_same(extent, padding):
-    assert same_padding(extent, load_bundled(V2).network.convolutions[0]) == padding
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other CPUs call it otherwise")
+def test_openvino_computes_every_convolution_in_int8_and_nothing_else_but_the_pooling(
+    weights, calibration
+):
+    graph = build_graph(
+        weights, "feature_vector", input_dtype="uint8", size=(96, 96), calibration=calibration
+    )
+    core = import_openvino().Core()
+    compiled = core.compile_model(
+        core.read_model(graph.to_bytes(batch=4)),
+        "CPU",
+        {"PERF_COUNT": "YES", "INFERENCE_PRECISION_HINT": "f32"},
+    )
+    request = compiled.create_infer_request()
+    request.infer({0: clouds(4)})
+    done = [(step.node_type, step.exec_type) for step in request.get_profiling_info()]
+    computed = Counter(kind for kind, how in done if how.endswith("_I8"))
+    in_float = {kind for kind, how in done if how.endswith("_f32")} - {"Reorder"}
+    assert computed["Convolution"] + computed["GroupConvolution"] == len(
+        weights.network.convolutions
+    )
+    assert in_float <= {"ReduceMean", "Reshape", "Result"}

@@ -81,12 +81,12 @@ class Builder:
         self.values[layer.scope] = value
         return value
 
-    def node_of(self, layer: Layer, inputs: Sequence[str], padding: str = "SAME_UPPER") -> str:
+    def node_of(self, layer: Layer, inputs: Sequence[str]) -> str:
         """The convolution of a layer alone: of a value, a kernel and a bias."""
         return self.node(
             "Conv", inputs, f"{layer.scope}/conv",
             kernel_shape=[layer.kernel] * 2, strides=[layer.stride] * 2,
-            group=layer.in_channels if layer.kind == "depthwise" else 1, auto_pad=padding,
+            group=layer.in_channels if layer.kind == "depthwise" else 1, auto_pad="SAME_UPPER",
         )  # fmt: skip
 
     def add_head(self, value: str, task: Task) -> None:

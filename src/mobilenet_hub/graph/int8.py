@@ -15,7 +15,6 @@ from mobilenet_hub.graph.quantize import (
     Scale,
     pixel_scale,
     quantize,
-    same_padding,
 )
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.weights.calibration import Calibration
@@ -28,30 +27,23 @@ class QuantizedBuilder(Builder):
     def __init__(self, weights: Weights, graph: Graph, calibration: Calibration) -> None:
         super().__init__(weights, graph)
         self._layers = quantize(weights, calibration)
-        self._size = calibration.size
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
-        """`images` to `scaled`: NCHW, padded for the first layer, black is 0.
+        """`images` to `scaled`: in the network's input range, NCHW; floats are rounded to pixels.
 
-        Float images are rounded to whole pixel values. What the range of the input has below black
-        is in the first bias; a border that the convolution pads itself would lack it.
+        Dequantized before it is transposed: then OpenVINO runs the first layer in int8 too, and
+        transposes nothing.
         """
         pixels = INPUT
         if input_dtype == "float32":
             pixels = self._quantize(pixels, "pixels", Scale(1 / 255, 0))
-        pixels = self.node("Transpose", [pixels], "channels_first", perm=[0, 3, 1, 2])
-        scale, zero = pixel_scale(self.weights.network)
-        first = self.weights.network.convolutions[0]
-        borders = [same_padding(extent, first) for extent in self._size]
-        pads = np.array([0, 0, *(b for b, _ in borders), 0, 0, *(a for _, a in borders)], np.int64)
-        inputs = [pixels, self.constant("pads", pads), self.constant("padding", np.uint8(zero))]
-        self._dequantize(self.node("Pad", inputs, "padded"), "scaled", scale)
+        value = self._dequantize(pixels, "pixel_values", pixel_scale(self.weights.network))
+        self.node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
 
     def add_convolution(self, layer: Layer, value: str) -> str:
         """One layer: convolution with folded batch norm, activation, residual."""
         scope, numbers = layer.scope, self._layers[layer.scope]
-        padding = "SAME_UPPER" if self.values else "VALID"  # the first is padded already
-        value = self.node_of(layer, [value, *self._parameters(scope, numbers)], padding)
+        value = self.node_of(layer, [value, *self._parameters(scope, numbers)])
         if numbers.output is None:
             value = self.activated(layer, value)
         else:  # bytes end where the activation does

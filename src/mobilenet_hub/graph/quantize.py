@@ -68,15 +68,15 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
         weights: of the network.
         calibration: of these weights.
     """
-    ranges, value = calibration.ranges, pixel_scale(weights.network)[0]
+    ranges, value = calibration.ranges, pixel_scale(weights.network)
     result: dict[str, QuantizedLayer] = {}
     for layer in weights.network.convolutions:
         output = _scale(layer, ranges[layer.scope]) if layer.scope in ranges else None
         total = _scale(layer, ranges[f"{layer.scope}/add"]) if layer.residual else None
         kernel, bias = fold_batch_norm(layer, weights.tensors)
         if not result:
-            black = weights.network.input_range[0]
-            bias = bias + np.float32(black) * kernel.sum((0, 1, 2), dtype=np.float32)
+            rest = weights.network.input_range[0] + value.zero * value.step
+            bias = bias + np.float32(rest) * kernel.sum((0, 1, 2), dtype=np.float32)
         kernel = oihw(layer, kernel)
         steps = _kernel_steps(kernel)
         whole = np.rint(kernel / steps[:, None, None, None]).astype(np.int8)
@@ -89,17 +89,11 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
     return result
 
 
-def pixel_scale(net: Network) -> tuple[Scale, int]:
-    """The scale of the bytes of images, black being 0, and the pixel that means 0 to a network."""
+def pixel_scale(net: Network) -> Scale:
+    """How the bytes of images are read, but for less than half a step, which the first bias has."""
     low, high = net.input_range
     step = (high - low) / 255
-    return Scale(step, 0), min(max(round(-low / step), 0), 255)
-
-
-def same_padding(extent: int, layer: Layer) -> tuple[int, int]:
-    """How many pixels TensorFlow's SAME puts before and after so many."""
-    total = max((-(-extent // layer.stride) - 1) * layer.stride + layer.kernel - extent, 0)
-    return total // 2, total - total // 2
+    return Scale(step, min(max(round(-low / step), 0), 255))
 
 
 def _scale(layer: Layer, greatest: float) -> Scale:
