@@ -92,7 +92,7 @@ def torch_step(images: Any, labels: Any, policy: str) -> Step:
                 layer.kernel // 2, groups=groups, bias=False,
             )  # fmt: skip
             self.norm = nn.BatchNorm2d(layer.out_channels, BATCH_NORM_EPSILON, 0.01)
-            self.relu6, self.residual = layer.relu6, layer.residual
+            self.relu6, self.residual = layer.activation == "relu6", layer.residual
             self.scope = layer.scope
 
         def forward(self, x: Any, values: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import command, environment
+from commands import command, environment, python
 from commands import mobilenet_hub_command as run
 
 INTERRUPTED_WHILE_IMPORTING = """
@@ -130,3 +130,18 @@ def test_a_command_ends_with_all_that_was_registered_and_printed(more):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (7, "printed, registered for the exit\n")
     assert done.stderr == ""
+
+
+def test_a_first_label_imports_nothing_that_it_does_not_need(examples):
+    heavy = [
+        "PIL", "http.client", "keras", "mobilenet_hub.graph.int8", "onnx", "onnxruntime",
+        "openvino.tools.ovc", "pyarrow", "requests", "rich", "tensorflow", "torch",
+    ]  # fmt: skip
+    code = f"""if True:
+        import sys
+        sys.argv = ["mobilenet-hub", "classify", {str(examples / "cat.jpg")!r}]
+        from mobilenet_hub.cli import run
+        run()
+        print([name for name in {heavy} if name in sys.modules])
+    """
+    assert python(code).splitlines()[-1] == "[]"
