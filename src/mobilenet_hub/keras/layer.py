@@ -134,7 +134,7 @@ class KerasLayer(InTraining, HubLayer):
         self._image_shape = shape
         self._given_tags = None if tags is None else sorted(tags)
         self._random = isinstance(weights, str) and weights == "random"
-        self._output_shape = output_shape
+        self._output_shape = _plain(output_shape)
         self._order: Mapping[str, int] = {}
         self._resolved = self._module = handle
         network_layer = _network_layer(handle, weights, weight_decay, kwargs.get("dtype"))
@@ -309,7 +309,11 @@ class KerasLayer(InTraining, HubLayer):
 
 
 def _plain(value: Any) -> Any:
-    """Containers as they were given: Keras puts its own in their place, which cannot be copied."""
+    """Containers as they were given: Keras puts its own in their place, which cannot be copied.
+
+    TensorFlow's shapes are lists.
+    """
+    value = value.as_list() if hasattr(value, "as_list") else value
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, list) else value

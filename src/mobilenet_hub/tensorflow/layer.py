@@ -198,7 +198,8 @@ class KerasLayer(tf_keras.layers.Layer):
                 "Can only generate a valid config for `hub.KerasLayer(handle, ...)` that uses a "
                 f"string `handle`. Received: type(handle) {type(self._handle)}"
             )
-        own = {"handle": self._handle, "output_shape": self._output_shape}
+        shape = self._output_shape
+        own = {"handle": self._handle, "output_shape": shape and _map_shapes(shape, list)}
         if isinstance(self._module, LoadedModule):
             own |= network_config(self._handle, self.info, self._module.network)
         own |= self._calls.get_config()

@@ -118,7 +118,7 @@ def a_model_function_and_its_checkpoints():
             found["before_training"] = sess.run(predictions["embedding"])
             saver.restore(sess, tf.train.latest_checkpoint("model_dir"))
             after = sess.run(predictions["embedding"])
-    assert 1e-3 < np.abs(after - found["before_training"]).max() < 3, "trained, and not ruined"
+    found["moved"] = np.abs(after - found["before_training"]).max()
 
 
 def a_checkpoint_into_a_module():
