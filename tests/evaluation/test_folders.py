@@ -83,6 +83,11 @@ def test_folders_that_name_no_class_are_all_listed_with_what_was_expected(folder
         classes(["i"], imagenet_labels())
 
 
+def test_hidden_folders_beside_the_classes_are_passed_over(folder):
+    add(folder, "v/ant/a.jpg", "v/.ipynb_checkpoints/a-checkpoint.jpg", "v/.trash/old/b.jpg")
+    assert classes(["v"], ("ant", "bee")) == [("v/ant/a.jpg", 0)]
+
+
 def test_a_folder_above_what_was_given_names_nothing(folder):
     add(folder, "ant/val/wasp/a.jpg")
     with pytest.raises(InputError, match="Received: 'wasp'"):

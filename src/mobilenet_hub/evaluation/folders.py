@@ -80,7 +80,9 @@ class ClassFolders:
             for item in source.items():
                 folders = item.id.split("/")[:-1]
                 around = folders[-1:] if root is None else root(folders)
-                yield around, item
+                hidden = any(name.startswith(".") for name in around[1:])
+                if not (hidden and self._class(around) is None):  # as `retrain` passes them over
+                    yield around, item
 
     def _class(self, folders: Sequence[str]) -> int | None:
         found = (self._class_of.get(spelling) for name in reversed(folders)
