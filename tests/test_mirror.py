@@ -33,8 +33,11 @@ ELSEWHERE = {
     "runtime/*.py": "runtime/test_runtime.py",
     "tensorflow/*.py": "tensorflow/test_graph_module.py",
     "tensorflow_hub/*.py": "tensorflow_hub/test_spec.py",
-    "weights/readers/keras/*.py": "weights/readers/keras/test_files.py",
-    "weights/readers/tensorflow/*.py": "weights/readers/tensorflow/test_graphs.py",
+    "weights/readers/keras/hdf5_*.py": "weights/readers/keras/test_hdf5.py",
+    "weights/readers/keras/names.py": "weights/readers/keras/test_files.py",
+    "weights/readers/tensorflow/leveldb.py": "weights/readers/tensorflow/test_tensor_bundle.py",
+    "weights/readers/tensorflow/protobuf.py": "weights/readers/tensorflow/test_graph_def.py",
+    "weights/readers/dataflow.py": "weights/readers/tensorflow/test_match_network.py",
     "weights/readers/*.py": "weights/readers/test_formats.py",
     "weights/*.py": "weights/test_canonical.py",
 }

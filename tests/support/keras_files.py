@@ -1,6 +1,6 @@
 """Writers of Keras' and TensorFlow.js' file formats, so that most tests need neither.
 
-That they speak the real formats is tested against Keras itself in `test_readers_keras.py`.
+That they speak the real formats is tested against Keras itself in `keras/test_files.py`.
 """
 
 from __future__ import annotations

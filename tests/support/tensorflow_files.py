@@ -1,7 +1,7 @@
 """Writers of TensorFlow's file formats, as small as can be, so that tests need no TensorFlow.
 
 They write what the readers must read and, being ours, also what no sound program would write. That
-they speak the real formats is tested against TensorFlow itself in `test_readers_tensorflow.py`.
+they speak the real formats is tested against TensorFlow itself in `test_real_tensorflow.py`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ KNOWN = {
 }
 ARITHMETIC = ("add", "sub", "mul", "div")
 MAX_OPERATIONS = 20
+WHOLE = 1e-6
 MAX_SCALE_OF_BYTES = 0.1  # a smaller one is meant for values up to 255
 
 
@@ -67,8 +68,13 @@ def input_range(
             "images brought to [-1, 1] by x, 2 x - 1 or x / 127.5 - 1, or bytes scaled otherwise",
             f"{scale:.6g} x {shift:+.6g}",
         )
-    low, high = round(shift, 6), round(255 * scale + shift, 6)  # float32 knows no more
+    low, high = _whole(shift), _whole(255 * scale + shift)
     return (low, high), f"The file brings images in [0, 255] to [{low:.6g}, {high:.6g}]."
+
+
+def _whole(value: float) -> float:
+    """A whole number where float32 arithmetic may have missed one."""
+    return float(round(value)) if abs(value - round(value)) < WHOLE else value
 
 
 def _image_and_number(graph: Dataflow, node: Node) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow.js files are read bit for bit, by their names, and never further."""
+"""Keras files are read bit for bit, by their names, and never further."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ import numpy as np
 import pytest
 
 from keras_files import (
-    as_tensorflow_js,
     keras_layers,
     numbers,
     write_h5,
     write_keras3,
-    write_tensorflow_js,
 )
 from mobilenet_hub.catalog import modules
-from mobilenet_hub.errors import AmbiguousModuleError, MissingWeightsError, WeightsError
+from mobilenet_hub.errors import AmbiguousModuleError, WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights.background import (
-    BACKGROUND_BIAS,
-    MAX_FEATURE,
-    lower_bounds,
     with_background,
 )
 from mobilenet_hub.weights.identify import identify_module
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
 from mobilenet_hub.weights.readers.keras.files import read_keras
-from mobilenet_hub.weights.readers.keras.tensorflow_js import read_tensorflow_js
 from weights_support import load_bundled
 
 h5py = pytest.importorskip("h5py")
@@ -42,46 +36,6 @@ NETWORKS = pytest.mark.parametrize("net", [V1, V2], ids=["V1", "V2"])
 def assert_equal(tensors, expected):
     assert sorted(tensors) == sorted(expected)
     assert all(tensors[name].tobytes() == array.tobytes() for name, array in expected.items())
-
-
-# The background class ---------------------------------------------------------------------------
-
-
-def test_the_background_class_is_below_every_other_for_any_features():
-    # The bound is reached, and only there, by features of 6 where a weight is negative, else 0.
-    rng = np.random.default_rng(0)
-    kernel = rng.standard_normal((1, 1, 64, 1000), np.float32)
-    biases = rng.standard_normal(1000, np.float32)
-    bounds = lower_bounds(kernel, biases)
-    worst = np.where(kernel[0, 0] < 0, MAX_FEATURE, 0.0)
-    reached = (worst * kernel[0, 0]).sum(axis=0, dtype=np.float64) + biases
-    np.testing.assert_allclose(bounds, reached, rtol=1e-5)
-    features = rng.uniform(0, MAX_FEATURE, (1000, 64)).astype(np.float32)
-    assert (features @ kernel[0, 0] + biases >= bounds - 1e-3).all()
-
-    full_kernel, full_biases = with_background(kernel, biases, "here")
-    assert (full_kernel[..., 0] == 0).all()  # so that its logit is its bias, whatever the features
-    assert full_biases[0] == BACKGROUND_BIAS < bounds.min()
-
-
-def test_the_bundled_network_never_predicts_background():
-    weights = load_bundled("mobilenet_v1_025_224")
-    scope = weights.network.logits.scope
-    kernel, biases = weights.tensors[f"{scope}/weights"], weights.tensors[f"{scope}/biases"]
-    assert biases[0] == BACKGROUND_BIAS
-    assert (kernel[..., 0] == 0).all()
-    bounds = lower_bounds(kernel[..., 1:], biases[1:])
-    assert bounds.min() > BACKGROUND_BIAS + 9000
-    # A float32 probability of it is 0 beside any other: exp of less than -104 is 0.
-    assert np.exp(np.float32(BACKGROUND_BIAS - bounds.min())) == 0
-
-
-def test_logits_that_could_fall_below_background_are_refused():
-    kernel = np.full((1, 1, 1000, 1000), -2, np.float32)
-    with pytest.raises(WeightsError, match=r"Received: logits that reach -1.2e\+04"):
-        with_background(kernel, np.zeros(1000, np.float32), "here")
-    with pytest.raises(WeightsError, match="expected a logits kernel"):
-        with_background(kernel, np.zeros(10, np.float32), "here")
 
 
 # Keras files ------------------------------------------------------------------------------------
@@ -280,48 +234,6 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path):
     (tmp_path / "a.keras").write_bytes(buffer.getvalue())
     with pytest.raises(WeightsError, match=r"model\.weights\.h5 of at most"):
         read_keras(tmp_path / "a.keras")
-
-
-# TensorFlow.js ----------------------------------------------------------------------------------
-
-
-@NETWORKS
-def test_a_tensorflow_js_model_is_read_bit_for_bit(tmp_path, net):
-    tensors, as_keras = numbers(net)
-    write_tensorflow_js(tmp_path, as_tensorflow_js(net, as_keras))
-    assert_equal(read(tmp_path / "model.json").tensors, tensors)
-    assert_equal(read(tmp_path).tensors, tensors)
-
-
-def test_rounded_tensorflow_js_weights_are_refused(tmp_path):
-    _, as_keras = numbers(V1)
-    quantised = {"quantization": {"dtype": "uint8", "scale": 1, "min": 0}}
-    write_tensorflow_js(tmp_path, as_tensorflow_js(V1, as_keras), **quantised)
-    with pytest.raises(WeightsError, match="rounded weights"):
-        read_tensorflow_js(tmp_path)
-
-
-@pytest.mark.parametrize("path", ["../weights.bin", "/etc/passwd", "..", "", "a/b", 3])
-def test_tensorflow_js_weights_lie_beside_their_manifest(tmp_path, path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (tmp_path / "weights.bin").write_bytes(bytes(100))
-    manifest = {"weightsManifest": [{"paths": [path], "weights": []}]}
-    (folder / "model.json").write_text(json.dumps(manifest))
-    with pytest.raises(WeightsError, match="plain names"):
-        read_tensorflow_js(folder)
-
-
-def test_a_missing_or_short_shard_is_an_error(tmp_path):
-    _, as_keras = numbers(V1)
-    write_tensorflow_js(tmp_path, as_tensorflow_js(V1, as_keras))
-    last = sorted(tmp_path.glob("*.bin"))[-1]
-    last.write_bytes(last.read_bytes()[:-4])
-    with pytest.raises(WeightsError, match="bytes for"):
-        read_tensorflow_js(tmp_path)
-    last.unlink()
-    with pytest.raises(MissingWeightsError, match=last.name):
-        read_tensorflow_js(tmp_path)
 
 
 # The real Keras ---------------------------------------------------------------------------------
