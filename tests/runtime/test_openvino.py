@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilenet_hub.graph.onnx_format import Graph, Node, Port
 from mobilenet_hub.runtime import Runner, make_engine
+from mobilenet_hub.runtime.openvino import capabilities
 
 
 def test_the_converter_is_imported_only_by_who_calls_it(tmp_path):
@@ -45,3 +46,7 @@ def test_large_constants_are_computed_with_where_they_lie_and_stay_as_they_were(
     expected = images.transpose(0, 1, 3, 2) @ kernel
     np.testing.assert_allclose(outputs["default"], expected, rtol=1e-4)
     np.testing.assert_array_equal(kernel, before)
+
+
+def test_every_cpu_computes_in_float32():
+    assert "FP32" in capabilities()

@@ -73,6 +73,11 @@ def _core() -> Any:
     return import_openvino().Core()
 
 
+def capabilities() -> tuple[str, ...]:
+    """What OpenVINO says that this CPU computes in: `FP32`, `BF16`, `INT8` and others."""
+    return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def _read(model: Model, batch: int) -> Any:
     """A model as OpenVINO's, its large constants where they lie in memory.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mobilenet_hub import __version__
 from mobilenet_hub.runtime.cpu import cpu_flags
-from mobilenet_hub.runtime.openvino import import_openvino
+from mobilenet_hub.runtime.openvino import capabilities
 
 # Instructions that decide how fast a network is computed, and in which order its sums are made.
 _INSTRUCTIONS = (
@@ -44,7 +44,6 @@ class Machine:
 def this_machine() -> Machine:
     """The machine that this runs on."""
     flags = cpu_flags()
-    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     versions = {"python": platform.python_version(), "mobilenet-hub": __version__}
     for package in _PACKAGES:
         try:
@@ -54,7 +53,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=_cpu_name(),
         instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
-        bf16="BF16" in capabilities,
+        bf16="BF16" in capabilities(),
         system=f"{platform.system()} {platform.machine()}",
         versions=versions,
     )
