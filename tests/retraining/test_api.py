@@ -209,6 +209,19 @@ def test_copies_with_different_labels_are_a_warning(tmp_path):
     assert expected in result.notes
 
 
+def test_a_validation_side_that_is_unlike_the_others_is_a_warning(tmp_path):
+    photos = write_classes(tmp_path / "photos" / "train", 30).parent
+    write_classes(photos / "val", 10, start=100)
+    retrain(photos, tmp_path / "alike")
+    assert not any("unlike" in note for note in metrics(tmp_path / "alike")["notes"])
+    shutil.rmtree(photos / "val")
+    write_class(photos / "val" / "red", "green", 10, start=100)
+    write_class(photos / "val" / "green", "red", 10, start=100)
+    retrain(photos, tmp_path / "unlike")
+    (note,) = [note for note in metrics(tmp_path / "unlike")["notes"] if "unlike" in note]
+    assert "expect that rather than the headline" in note
+
+
 def test_balance_and_a_given_strength_are_heeded(tmp_path):
     photos = write_classes(tmp_path / "photos", 12, "red")
     write_class(photos / "green", "green", 60)

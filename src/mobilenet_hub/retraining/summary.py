@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.evaluation.metrics import Metrics, measure
+from mobilenet_hub.evaluation.intervals import Proportion
+from mobilenet_hub.evaluation.metrics import Metrics, answers_right, measure
 from mobilenet_hub.evaluation.records import Curve, Evaluation, Listing, Predictions, Report
 from mobilenet_hub.evaluation.suspects import Suspect, find_suspects
 from mobilenet_hub.pipeline.records import Failure
@@ -163,7 +164,26 @@ class Summary:
         )
         repeats = len(self.out_of_fold.logits)
         times = f", repeated {repeats} times" if repeats > 1 else ""
-        return [*notes, f"{reason}: the headline is cross-validation{times}."]
+        notes.append(f"{reason}: the headline is cross-validation{times}.")
+        return [*notes, *self._unlike()]
+
+    def _unlike(self) -> list[str]:
+        """A warning where photos kept apart are answered worse than cross-validation says.
+
+        Series of the same thing flatter it: of each photo it has seen the neighbours.
+        """
+        judges = np.asarray(self.data.sides) == "val"
+        if not judges.any():
+            return []
+        within = _share_right(self._said_by_others(), len(self.out_of_fold.logits))
+        apart = _share_right(self._said_of(judges), 1)
+        if apart.high >= within.low:
+            return []
+        return [
+            f"The validation side is right in {apart} only, so its photos are unlike the others. "
+            "Of new photos expect that rather than the headline, for which neighbours of each "
+            "photo were learned from."
+        ]
 
     def _said_of(self, rows: NDArray[np.bool_]) -> Predictions:
         at = np.flatnonzero(rows)
@@ -227,3 +247,8 @@ class Summary:
             ),
         ]  # fmt: skip
         return [listing for listing in listings if listing.rows]
+
+
+def _share_right(of: Predictions, repeats: int) -> Proportion:
+    right = answers_right(of)
+    return Proportion.of(int(right.sum()), len(right), repeats=repeats)
