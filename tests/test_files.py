@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mobilenet_hub.files import atomic_file, parse_json, read_json, write_atomically
+from mobilenet_hub import files
+from mobilenet_hub.files import (
+    atomic_file,
+    atomic_folder,
+    parse_json,
+    read_json,
+    remove_leftovers,
+    write_atomically,
+)
 
 
 def test_a_file_appears_whole_and_an_error_leaves_what_was_there(tmp_path):
@@ -54,3 +62,41 @@ def test_what_is_no_json_or_too_deep_is_one_kind_of_error(text):
     """Text nested deeper than Python goes ended in a traceback."""
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+def test_a_folder_appears_whole_in_place_of_the_one_before(tmp_path):
+    for text in ("first", "second"):
+        with atomic_folder(tmp_path / "out") as parts:
+            (parts / "file").write_text(text)
+            (parts / text).write_text("")
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["file", text]
+        assert (tmp_path / "out" / "file").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_is_not_finished_leaves_what_was_there(tmp_path):
+    with atomic_folder(tmp_path / "out") as parts:
+        (parts / "file").write_text("whole")
+    with pytest.raises(ValueError, match="half"), atomic_folder(tmp_path / "out") as parts:
+        (parts / "file").write_text("half")
+        raise ValueError("half")
+    assert (tmp_path / "out" / "file").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folders_take_each_others_place_where_the_system_cannot_exchange_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    for text in ("first", "second"):
+        with atomic_folder(tmp_path / "out") as parts:
+            (parts / "file").write_text(text)
+    assert (tmp_path / "out" / "file").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folders_that_a_killed_run_began_are_removed(tmp_path):
+    begun = tmp_path / ".out.0123456789abcdef.part"
+    (begun / "deeper").mkdir(parents=True)
+    remove_leftovers(tmp_path, lambda name: name == "out")
+    assert not begun.exists()
