@@ -16,7 +16,9 @@ from PIL import Image
 import http_server as web
 import mobilenet_hub
 import tensorflow_files as tff
+from keras_files import as_tensorflow_js, numbers, write_tensorflow_js
 from mobilenet_hub.catalog import find
+from mobilenet_hub.networks import network
 from mobilenet_hub.retraining.data.feature_cache import FeatureCache
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.random_weights import random_weights
@@ -272,3 +274,22 @@ def test_cache_prune_all_removes_everything_and_path_says_where(tmp_path):
     removed = run("cache", "prune", "--all").stdout.split()
     assert [Path(path).name.partition(".")[0] for path in removed] == [KEY, KEY]
     assert Cache().entries() == []
+
+
+def test_a_classifier_is_imported_into_a_folder_with_its_labels():
+    net = network("mobilenet_v2", 0.35, 2)
+    folder = Path("mobilenet_v2_0.35_96")
+    folder.mkdir()
+    write_tensorflow_js(folder, as_tensorflow_js(net, numbers(net, logits=2)[1]))
+    Path("names.txt").write_text("0 an\x1b[31mt\n1 bee\n")
+    refused = run("import", folder, "--labels", "names.txt")
+    assert refused.returncode == 2
+    assert "--output" in refused.stderr
+    done = run("import", folder, "--output", "insects", "--labels", "names.txt")
+    assert (done.returncode, done.stdout) == (0, "insects\n")
+    assert "bee" in done.stderr and "\x1b" not in done.stderr
+    facts = json.loads(run("import", folder, "-o", "insects", "--json").stdout)
+    assert facts["labels"] == ["0", "1"]
+    plain = run("import", folder)
+    assert plain.returncode == 1
+    assert "--output" in plain.stderr

@@ -160,10 +160,9 @@ def _import_classifier(
 
     result = import_classifier(file, output, labels=labels, handle=handle, use_ema=ema)
     if as_json:
-        facts = {"path": str(result.folder), "module": result.module.handle}
-        print_json(
-            {**facts, "labels": result.weights.labels, **result.weights.metadata}, indent=True
-        )
+        facts = {**result.weights.metadata, "labels": result.weights.labels}
+        own = {"path": str(result.folder), "module": result.module.handle}
+        print_json(own | facts, indent=True)
         return
     print_note(f"{len(result.weights.labels)} classes: {_shortened(result.weights.labels)}")
     if notes := result.weights.metadata.get("notes"):
