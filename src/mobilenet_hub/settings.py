@@ -285,7 +285,7 @@ class FineTuneSettings:
         epochs: at most, of all layers.
         layers: how many of the last blocks are trained; None for all.
         batch_size: photos a step.
-        learning_rate: at the beginning; it falls as half a cosine.
+        learning_rate: at its highest, after a tenth of the steps; it falls as half a cosine.
         momentum: of the gradient descent.
         l1, l2: penalties of the head's kernel: these times the sum of its values' sizes, and of
             their squares.
@@ -306,7 +306,7 @@ class FineTuneSettings:
     epochs: int = 18
     layers: int | None = None
     batch_size: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.001
     momentum: float = 0.9
     l1: float = 0.0
     l2: float = 1e-4

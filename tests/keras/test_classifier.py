@@ -14,6 +14,7 @@ from classifier_support import INFO, random_classifier  # noqa: E402
 from mobilenet_hub.errors import TensorMismatchError, UnsupportedError  # noqa: E402
 from mobilenet_hub.settings import PreprocessingSettings  # noqa: E402
 from mobilenet_hub.weights.classifier import ClassifierSettings  # noqa: E402
+from mobilenet_hub.weights.readers import read  # noqa: E402
 
 SETTINGS = ClassifierSettings(
     ("ant", "bee", "cow"), PreprocessingSettings(128, 128, "none"), "sigmoid", 2.0, 0.5,
@@ -78,10 +79,11 @@ def test_a_saved_model_has_the_head_again_and_its_labels(folder, tmp_path):
 
 def test_a_saved_model_of_its_layers_carries_the_names_of_its_classes(folder, tmp_path):
     mobilenets.model(folder).save(tmp_path / "model.keras")
-    weights = mobilenets.to_weights(keras.models.load_model(tmp_path / "model.keras"))
-    assert weights.labels == SETTINGS.labels
-    assert weights.network == hub.Module(folder).weights.network
-    assert weights.classifier.preprocessing == SETTINGS.preprocessing
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for weights in (mobilenets.to_weights(loaded), read(tmp_path / "model.keras")):
+        assert weights.labels == SETTINGS.labels
+        assert weights.network == hub.Module(folder).weights.network
+        assert weights.classifier.preprocessing == SETTINGS.preprocessing
 
 
 FEATURES = "google/imagenet/mobilenet_v1_025_128/feature_vector/5"

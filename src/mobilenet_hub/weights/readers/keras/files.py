@@ -89,7 +89,10 @@ def _read_h5(file: BinaryIO, where: str, what: str, config: str | bytes | None =
     image_size, names = described(parsed)
     parts = {part for path in datasets for part in path.split("/")[:-1]}
     names += tuple(sorted(part for part in parts if "mobilenet" in part.lower()))
-    reading = Reading(finished(slim), what, image_size=image_size, names=names, unread=unread)
+    own = _own_classes(parsed) if any("/Logits/" in name for name in slim) else {}
+    reading = Reading(
+        finished(slim), what, image_size=image_size, names=names, unread=unread, metadata=own
+    )
     variables = {path: _constant(dataset) for path, dataset in datasets.items()}
     others = {path: variables[path].shape for path in variables.keys() - set(selected.values())}
     known = with_surroundings(reading, parsed, variables, where)
@@ -204,18 +207,37 @@ def described(config: Any) -> tuple[int | None, tuple[str, ...]]:
     """
     sizes: set[int] = set()
     names: set[str] = set()
+    for node in _nodes(config):
+        if isinstance(name := node.get("name"), str) and "mobilenet" in name.lower():
+            names.add(name)
+        shape = node.get("batch_shape", node.get("batch_input_shape"))
+        if isinstance(shape, list) and len(shape) == 4:
+            height, width = shape[1:3] if shape[3] == 3 else shape[2:]
+            if type(height) is int and height == width:
+                sizes.add(height)
+    return (sizes.pop() if len(sizes) == 1 else None), tuple(sorted(names))
+
+
+def _own_classes(config: Any) -> dict[str, str]:
+    """What layers of this library say of the classes of their logits: `keras.convolution.Logits`.
+
+    Args:
+        config: as parsed from JSON.
+    """
+    for node in _nodes(config):
+        said = node.get("classifier")
+        if isinstance(said, dict) and "labels" in said:
+            return {str(key): str(text) for key, text in said.items()}
+    return {}
+
+
+def _nodes(config: Any) -> Iterator[dict[str, Any]]:
+    """All dictionaries in a configuration."""
     pending: list[Any] = [config]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            if isinstance(name := node.get("name"), str) and "mobilenet" in name.lower():
-                names.add(name)
-            shape = node.get("batch_shape", node.get("batch_input_shape"))
-            if isinstance(shape, list) and len(shape) == 4:
-                height, width = shape[1:3] if shape[3] == 3 else shape[2:]
-                if type(height) is int and height == width:
-                    sizes.add(height)
+            yield node
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
-    return (sizes.pop() if len(sizes) == 1 else None), tuple(sorted(names))

@@ -140,6 +140,8 @@ def as_convolution(
         All tensors; without the logits, and why, if a variable of theirs is not there, or if they
         take something else than the features.
     """
+    if any("/Logits/Hidden/" in name for name in tensors):  # a model of this library's own
+        return dict(tensors), None
     result = {name: array for name, array in tensors.items() if "/Logits/" not in name}
     head = {name.rpartition("/")[2]: name for name in tensors if "/Logits/" in name}
     if not head:
