@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import ConversionError, WeightsError
-from mobilenet_hub.files import write_atomically
-from mobilenet_hub.weights.canonical import Weights, load, to_bytes
+from mobilenet_hub.files import atomic_folder
+from mobilenet_hub.weights.canonical import Weights, load
 from mobilenet_hub.weights.readers import read_module
 from mobilenet_hub.weights.unfold import folded_layers
 
@@ -88,10 +88,10 @@ def import_classifier(
             f"keeps the weights of published modules. "
             f"Received: {'ImageNet classes' if weights.has_logits else 'no classification layer'}"
         )
-    output.mkdir(exist_ok=True)
     text = "".join(f"{label}\n" for label in weights.labels)
-    write_atomically(output / LABELS, text.encode("utf-8", "surrogateescape"))
-    write_atomically(output / MODEL, to_bytes(weights))
+    with atomic_folder(output) as folder:
+        (folder / LABELS).write_text(text, "utf-8", "surrogateescape", newline="\n")
+        weights.save(folder / MODEL)
     return ImportedClassifier(output, info, load(output / MODEL), len(folded_layers(weights)))
 
 
