@@ -296,7 +296,7 @@ class FineTuneSettings:
         crop: share by which pictures are larger than the random part of each that is taken, [0, 1).
         scale, brightness: greatest random change, as a share in [0, 1).
         rotation, shear: greatest random angle, in degrees.
-        patience: epochs without a better validation loss before it stops.
+        patience: epochs that are no better on the validation photos before it stops.
         seed: of everything random.
 
     Raises:
@@ -306,7 +306,7 @@ class FineTuneSettings:
     epochs: int = 18
     layers: int | None = None
     batch_size: int = 32
-    learning_rate: float = 0.001
+    learning_rate: float = 0.003
     momentum: float = 0.9
     l1: float = 0.0
     l2: float = 1e-4

@@ -184,10 +184,16 @@ def _judged(model: keras.Model, validation: Examples) -> tuple[float, float]:
 
 
 def _best(epochs: list[Epoch]) -> int:
-    """Which has the least loss of the validation photos; without any, the last."""
+    """Which is right most often on the validation photos, then with the least loss; else the last.
+
+    Not by the loss alone: label smoothing makes probabilities too small, which a temperature mends.
+    """
     if np.isnan(epochs[0].loss):
         return len(epochs) - 1
-    return int(np.nanargmin([epoch.loss for epoch in epochs]))
+    return max(
+        range(len(epochs)),
+        key=lambda n: (epochs[n].accuracy, -np.nan_to_num(epochs[n].loss, nan=np.inf)),
+    )
 
 
 def _is_over(epochs: list[Epoch], settings: FineTuneSettings) -> bool:
@@ -199,8 +205,7 @@ def _is_over(epochs: list[Epoch], settings: FineTuneSettings) -> bool:
     done = len(epochs) - 1
     if done == 0 or np.isnan(epochs[0].loss):
         return done >= settings.epochs
-    lowest = np.nan_to_num([epoch.loss for epoch in epochs[1:]], nan=np.inf)
-    return done >= settings.epochs or done - 1 - int(np.argmin(lowest)) >= settings.patience
+    return done >= settings.epochs or done - 1 - _best(epochs[1:]) >= settings.patience
 
 
 def _words(state: State, settings: FineTuneSettings) -> str:
