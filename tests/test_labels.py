@@ -105,7 +105,7 @@ def test_classes_of_another_number_are_never_kept_as_a_published_module(tmp_path
     assert done.returncode == 1
     assert "5 classes that are not the 1001" in done.stderr
     assert not store.is_here(INFO)
-    with pytest.raises(WeightsError, match="weights=FILE"):
+    with pytest.raises(WeightsError, match="use it by its path"):
         store.keep(read(tmp_path / name), INFO)
     assert hub.Module(HANDLE, weights=tmp_path / name).labels == ("0", "1", "2", "3", "4")
 

@@ -22,7 +22,7 @@ ELSEWHERE = {
     "inference.py": "test_module.py",
     "signatures/*.py": "test_module.py",
     "benchmarking/*.py": "benchmarking/test_benchmark.py",
-    "cli/*_options.py": "cli/test_options.py",
+    "cli/options/*.py": "cli/test_options.py",
     "conversion/measure.py": "conversion/test_calibrate.py",
     "graph/*.py": "graph/test_graph.py",
     "keras/ops/*.py": "keras/test_batch_norm.py",

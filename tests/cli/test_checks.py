@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from commands import mobilenet_hub_command as run
 from mobilenet_hub.weights.canonical import Weights, load
@@ -53,6 +54,7 @@ def test_one_changed_weight_is_exit_code_1_and_said(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_benchmark_prints_a_line_for_each_engine_and_json_the_same_figures(examples):
     words = ("benchmark", SMALL, "--photos", examples, "--seconds", "0.02", "--threads", "1")
     done = run(*words)

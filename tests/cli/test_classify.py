@@ -104,9 +104,7 @@ def test_names_cannot_play_tricks_on_a_terminal(folder):
 def test_nothing_heavy_is_imported_that_is_not_used(folder):
     code = (
         "import sys; sys.argv = ['mobilenet-hub', 'classify', 'photos/0000.jpg', "
-        f"*{FAST!r}]; from mobilenet_hub.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
+        f"*{FAST!r}]; from mobilenet_hub.cli import run; run()\n"
         "heavy = ('pyarrow', 'pandas', 'onnxruntime', 'tensorflow', 'torch', 'ray', 'fsspec')\n"
         "print([m for m in heavy if m in sys.modules])"
     )

@@ -8,8 +8,7 @@ from importlib import import_module
 
 import typer
 
-from mobilenet_hub import cli
-from mobilenet_hub.cli import app
+from mobilenet_hub.cli import app, options
 
 
 def commands():
@@ -34,11 +33,8 @@ def test_every_argument_and_option_of_every_command_is_explained():
 
 
 def test_every_option_is_declared_in_a_file_of_options():
-    files = (
-        import_module(f"{cli.__name__}.{module.name}")
-        for module in pkgutil.iter_modules(cli.__path__)
-        if module.name.endswith("options")
-    )
+    others = pkgutil.iter_modules(options.__path__, f"{options.__name__}.")
+    files = [options, *(import_module(module.name) for module in others)]
     values = (value for file in files for value in vars(file).values())
     declared = {value for value in values if hasattr(value, "__metadata__")}
     for command in commands().values():

@@ -276,6 +276,7 @@ def test_a_mutated_archive(folder, bundle, mutate, zipped, header, inside):
     survives(read_archive, folder / "x.tgz")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(mutate=mutations(), at=st.integers(0, len(NODES) - 1))
 def test_a_saved_model_with_a_mutated_function(folder, bundle, mutate, at):

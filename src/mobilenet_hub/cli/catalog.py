@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli import options, weights_options
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.options import weights as weights_options
 from mobilenet_hub.cli.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mobilenet_hub.cli import options, weights_options
+from mobilenet_hub.cli import options
+from mobilenet_hub.cli.options import weights as weights_options
 from mobilenet_hub.cli.output import (
     EXIT_ERROR,
     note_passed_over,
