@@ -30,7 +30,7 @@ def test_its_probabilities_are_those_of_keras(built, name):
     module = hub.Module(folder / name)
     assert module.labels == tuple(map(str, range(expected.shape[1])))
     probabilities = models.softmax(module(models.images()))
-    assert probabilities.std(axis=0).min() > 1e-3  # the images are told apart
+    assert probabilities.std(axis=0).min() > 1e-4  # the images are told apart
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     classifier = module.weights.classifier
     assert classifier.input_range == ((0, 1) if build is models.other_scaling else (-1, 1))
@@ -103,7 +103,7 @@ def test_a_head_that_cannot_be_kept_is_refused_with_what_it_is(tmp_path, what):
 
 def test_what_is_done_to_images_that_is_no_scaling_is_refused(tmp_path):
     model = sequence(
-        POOL(), layers.Dense(2), before=[layers.Normalization(mean=[0, 1, 2], variance=1)]
+        POOL(), layers.Dense(2), before=[layers.Normalization(mean=[0, 1, 2], variance=[1, 1, 1])]
     )
     model.save(tmp_path / "a.keras")
     with pytest.raises(WeightsError, match=r"no more than a scale and a shift.*Normalization"):
