@@ -279,14 +279,15 @@ class ClassifierSettings:
 
 @dataclass(frozen=True, slots=True)
 class FineTuneSettings:
-    """How all layers are trained after the head.
+    """How the last blocks of a network are trained, or all, after the head.
 
     Attributes:
-        epochs: at most, of all layers.
-        layers: how many of the last blocks are trained; None for all.
+        epochs: at most.
+        layers: how many of the last blocks are trained; None for all. Those before the default,
+            of maps above 14×14, take most of the time of a step.
         batch_size: photos a step.
         learning_rate: at its highest, after a tenth of the steps; it falls as half a cosine.
-        momentum: of the gradient descent.
+        momentum: of Adam's average of the gradient.
         l1, l2: penalties of the head's kernel: these times the sum of its values' sizes, and of
             their squares.
         dropout: share of features that is dropped before the head.
@@ -303,10 +304,10 @@ class FineTuneSettings:
         InputError: a value that cannot be.
     """
 
-    epochs: int = 18
-    layers: int | None = None
+    epochs: int = 12
+    layers: int | None = 11
     batch_size: int = 32
-    learning_rate: float = 0.003
+    learning_rate: float = 0.0005
     momentum: float = 0.9
     l1: float = 0.0
     l2: float = 1e-4

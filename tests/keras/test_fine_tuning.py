@@ -30,7 +30,7 @@ from mobilenet_hub.weights.random_weights import random_weights  # noqa: E402
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/feature_vector/5")
 SIZE, LARGER = 24, 26
-SETTINGS = FineTuneSettings(epochs=3, batch_size=8, patience=3, learning_rate=0.02)
+SETTINGS = FineTuneSettings(3, None, batch_size=8, patience=3, learning_rate=0.005)
 
 
 def examples(count, size, seed):

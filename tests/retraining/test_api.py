@@ -347,7 +347,7 @@ def test_all_layers_are_trained_where_that_is_asked_for(tmp_path):
     pytest.importorskip("keras")
     pytest.importorskip("tensorflow")
     photos = write_classes(tmp_path / "photos", 24)
-    rules = FineTuneSettings(epochs=2, batch_size=8, learning_rate=0.001)
+    rules = FineTuneSettings(epochs=2, layers=None, batch_size=8, learning_rate=0.001)
     result = retrain(photos, tmp_path / "out", fine_tuning=rules, size=(64, 64))
     assert result.metrics[0].name == "validation (chosen on)"
     assert any("flatters" in note for note in result.notes)

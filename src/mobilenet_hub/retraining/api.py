@@ -93,7 +93,7 @@ def retrain(
         module: whose features are used: a module or its handle.
         learning: how the head is learned.
         shares: of the sides, where no split is given.
-        fine_tuning: how all layers are trained after the head (extra `[keras]` and a backend);
+        fine_tuning: how the last blocks are trained after the head (extra `[keras]` and a backend);
             None leaves them as they are. A training that was killed goes on from its last epoch.
         unknown: photos of nothing that is trained, to see how many of them are rejected: anything
             that `hub.embed` takes.

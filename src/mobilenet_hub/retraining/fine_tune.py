@@ -1,4 +1,4 @@
-"""All layers of a network trained on photos: from items to what `keras.fine_tuning` trains on."""
+"""More than the head trained on photos: from items to what `keras.fine_tuning` trains on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fine_tune(
     log: Callable[[str], None] = lambda text: None,
     threads: int | None = None,
 ) -> FineTuned:
-    """Train all layers, or the last blocks, of a network whose head was trained already.
+    """Train the last blocks, or all, of a network whose head was trained already.
 
     Args:
         data: photos with sides: `train` is trained on, `val` says which epoch is best.
@@ -64,7 +64,7 @@ def fine_tune(
     """
     if data.multi_label:
         raise InputError(
-            "all layers are trained on photos of one class each: leave --fine-tune out where they "
+            "a network is trained on photos of one class each: leave --fine-tune out where they "
             "have several labels. Received: several labels a photo"
         )
     from mobilenet_hub.keras.fine_tuning.training import fine_tune as train
@@ -131,7 +131,7 @@ def _examples(
         reasons = list(results)
     for row in rows:
         if reasons[row]:
-            log(f"left out of the training of all layers: {data.items[row].id}: {reasons[row]}")
+            log(f"left out of the training of the network: {data.items[row].id}: {reasons[row]}")
     good = [row for row in rows if not reasons[row]]
     if len(good) == len(reasons):
         return Examples(images, data.targets)

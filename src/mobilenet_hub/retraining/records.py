@@ -74,7 +74,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FineTuned:
-    """What a training of all layers gives.
+    """What a training of more than the head gives.
 
     Attributes:
         backbone: the trained network, without a classification layer.

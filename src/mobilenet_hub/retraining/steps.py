@@ -208,7 +208,7 @@ def train(
 def _fine_tune(
     run: Run, found: Found, head: Head, settings: FineTuneSettings, place: Path
 ) -> tuple[Run, Photos, FineTuned]:
-    """All layers trained, and what the photos' features are then."""
+    """The last blocks trained too, and what the photos' features are then."""
     from mobilenet_hub.retraining.fine_tune import fine_tune
 
     data, module = found.sided, run.module
@@ -228,7 +228,7 @@ def _fine_tune(
     embedded = run.embed(data.items)
     if embedded.failures:
         raise SourceError(
-            "photos changed while all layers were trained; the same command goes on from the last "
+            "photos changed while the network was trained; the same command goes on from the last "
             f"epoch. Received: {embedded.failures[0].id!r}: {embedded.failures[0].reason}"
         )
     return run, embedded.photos, tuned

@@ -40,7 +40,7 @@ class Summary:
         data: the photos, with their sides.
         fitted: of the finished classifier.
         out_of_fold: what heads that had not seen them say of the photos.
-        fine_tuned: whether all layers were trained, which cross-validation does not repeat.
+        fine_tuned: whether more than the head was trained, which cross-validation does not repeat.
         leaks: ties across the sides of a given split.
         left_out: ids of photos that tied two sides together.
         failures: photos that could not be read.
@@ -155,7 +155,7 @@ class Summary:
         if has_test_side(self.data):
             return notes
         if self.fine_tuned:
-            why = "All layers were trained, which cross-validation cannot repeat: the headline is "
+            why = "The network was trained, which cross-validation cannot repeat: the headline is "
             return [*notes, f"{why}of the photos that the best epoch was chosen on, and flatters."]
         reason = (
             f"The test side has fewer than {LEAST_TEST_PHOTOS} photos"

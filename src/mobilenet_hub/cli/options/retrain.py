@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-_DATA, _HEAD, _ALL_LAYERS = "Data", "Head", "All layers, with --fine-tune"
+_DATA, _HEAD, _NETWORK = "Data", "Head", "The network too, with --fine-tune"
 
 Photos = Annotated[
     Path,
@@ -98,22 +98,22 @@ LeastAccuracy = Annotated[
 
 def _rule(help: str, default: str, minimum: float | None = None) -> Any:
     """An option that means something with --fine-tune alone; None where it is not given."""
-    return typer.Option(min=minimum, help=help, show_default=default, rich_help_panel=_ALL_LAYERS)
+    return typer.Option(min=minimum, help=help, show_default=default, rich_help_panel=_NETWORK)
 
 
 FineTune = Annotated[
     bool,
     typer.Option(
-        "--fine-tune", rich_help_panel=_ALL_LAYERS,
-        help="Train all layers after the head (extra [keras], and a backend). What was killed goes "
-        "on from its last epoch.",
+        "--fine-tune", rich_help_panel=_NETWORK,
+        help="Train the last blocks too, after the head (extra [keras], and a backend). What was "
+        "killed goes on from its last epoch.",
     ),
 ]  # fmt: skip
-Epochs = Annotated[int | None, _rule("Passes over the photos, at most.", "18", 1)]
-Layers = Annotated[int | None, _rule("How many of the last blocks.", "all", 0)]
+Epochs = Annotated[int | None, _rule("Passes over the photos, at most.", "12", 1)]
+Layers = Annotated[int | None, _rule("How many of the last blocks; 100 for all.", "11", 0)]
 BatchSize = Annotated[int | None, _rule("Photos of one step.", "32", 1)]
-LearningRate = Annotated[float | None, _rule("At its highest; it falls.", "0.003", 0)]
-Momentum = Annotated[float | None, _rule("Of the gradient descent.", "0.9", 0)]
+LearningRate = Annotated[float | None, _rule("At its highest; it falls.", "0.0005", 0)]
+Momentum = Annotated[float | None, _rule("Of Adam's average of the gradient.", "0.9", 0)]
 Dropout = Annotated[float | None, _rule("Share of features dropped.", "0.2", 0)]
 Smoothing = Annotated[float | None, _rule("Share spread over all classes.", "0.1", 0)]
 L1 = Annotated[float | None, _rule("Penalty of the head's kernel.", "0", 0)]
@@ -126,7 +126,7 @@ Flip = Annotated[
     bool | None,
     typer.Option(
         "--flip/--no-flip", help="Mirror at random.", show_default="flip",
-        rich_help_panel=_ALL_LAYERS,
+        rich_help_panel=_NETWORK,
     ),
 ]  # fmt: skip
 RandomCrop = Annotated[float | None, _rule("Share that is cut at random.", "0.1", 0)]

@@ -1,1 +1,1 @@
-"""All layers of a network trained on photos."""
+"""The last blocks of a network, or all, trained on photos."""

@@ -78,10 +78,12 @@ class Checkpoint:
             ) from error
         return State(key, [Epoch(**epoch) for epoch in state["epochs"]], state["best"])
 
+    def keep_best(self) -> None:
+        """Take the results as they are now for the best; what is written next holds them."""
+        self._best = self._values(self._results)
+
     def write(self, state: State) -> None:
-        """Keep what is now; after the best epoch so far, the results as the best."""
-        if state.best == len(state.epochs) - 1:
-            self._best = self._values(self._results)
+        """Keep what is now, and what was best."""
         values = {f"variable_{n}": v for n, v in enumerate(self._values(self._variables))}
         values |= {f"best_{n}": v for n, v in enumerate(self._best)}
         values["state"] = np.array(json.dumps(asdict(state)))

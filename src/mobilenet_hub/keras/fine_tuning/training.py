@@ -1,10 +1,11 @@
-"""All layers of a network and a head are trained on photos, taken up again where it was killed."""
+"""A network, or its end, is trained on photos with a head, and goes on where it was killed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def fine_tune(
     class_weights: Floats | None = None,
     log: Callable[[str], None] = lambda text: None,
 ) -> Trained:
-    """Train all layers, or the last blocks, beginning with a head that was trained before.
+    """Train the last blocks, or all, beginning with a head that was trained before.
 
     Args:
         info: the module.
@@ -117,11 +118,14 @@ def fine_tune(
     model.build((None, *validation.images.shape[1:]))
     dense.set_weights(list(head))
     model.compile(
-        keras.optimizers.SGD(learning_rate(settings, steps * settings.epochs), settings.momentum),
+        keras.optimizers.Adam(
+            learning_rate(settings, steps * settings.epochs), settings.momentum,
+            use_ema=True, ema_momentum=momentum,
+        ),
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=settings.label_smoothing
         ),
-    )
+    )  # fmt: skip
     model.optimizer.build(model.trainable_variables)
     augmentation = augmentation_layers(settings, validation.images.shape[1:3])
     variables = [*model.variables, *model.optimizer.variables]
@@ -145,14 +149,32 @@ def fine_tune(
             weights = None if class_weights is None else class_weights[targets]
             losses.append(float(model.train_on_batch(images, classes[targets], weights)))
             model.reset_metrics()
-        state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, validation)))
-        state.best = _best(state.epochs)
+        with _averaged(model):
+            state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, validation)))
+            state.best = _best(state.epochs)
+            if state.best == number:
+                files.keep_best()
         files.write(state)
         log(_words(state, settings))
     files.restore_best()
     tensors = layer.current_weights()
     kernel, biases = map(keras.ops.convert_to_numpy, dense.weights)
     return Trained(tensors, kernel, biases, tuple(state.epochs), state.best, momentum, why)
+
+
+@contextmanager
+def _averaged(model: keras.Model) -> Iterator[None]:
+    """Within, the weights are averages over as many steps as batch norm's averages remember.
+
+    Those belong to weights of the same steps, not to the last ones; and such weights are right more
+    often than any step's (Polyak and Juditsky 1992).
+    """
+    variables = model.trainable_variables
+    last = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    yield
+    for variable, value in zip(variables, last, strict=True):
+        variable.assign(value)
 
 
 def _batches(photos: int, batch: int, seed: int, epoch: int) -> Iterator[NDArray[np.intp]]:
