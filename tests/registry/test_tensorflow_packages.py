@@ -80,21 +80,22 @@ def right_answers(tensors, photos):
         return build_graph(
             weights, "classification", endpoints=spec.endpoints, input_dtype=spec.input_dtype,
             size=(spec.height, spec.width),
-        ).to_bytes()  # fmt: skip
+        )  # fmt: skip
 
     images, labels = photos
     logits = Runner(build, make_engine("openvino"))(images)["default"]
     return int((logits.argmax(axis=1) == labels).sum())
 
 
-def test_the_frozen_v1_graph_is_bit_equal_and_93_photos_are_classified_right(files, shared, photos):
+def test_the_frozen_v1_graph_is_bit_equal_below_the_head_of_two_classes_above_it(files, shared):
     reading = read_frozen_graph(files / "retrained_graph.pb")
     expected = np.load(shared / "weights" / "mobilenet_v1_1.0_224.npz")
     assert not reading.folded
     assert sorted(reading.tensors) == sorted(expected.files)
     for name in expected.files:
-        assert reading.tensors[name].tobytes() == expected[name].tobytes(), name
-    assert right_answers(reading.tensors, photos) == 93
+        if "/Logits/" not in name:
+            assert reading.tensors[name].tobytes() == expected[name].tobytes(), name
+    assert reading.tensors["MobilenetV1/Logits/Conv2d_1c_1x1/weights"].shape == (1, 1, 1024, 2)
 
 
 def test_the_v1_tflite_file_is_the_same_network_folded(files, shared, photos):
