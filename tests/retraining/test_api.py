@@ -305,6 +305,13 @@ def test_what_a_desktop_leaves_by_looking_at_the_folder_is_no_hindrance(tmp_path
     assert sorted(contents(tmp_path / "out")) == FILES
 
 
+def test_the_log_of_a_run_that_was_killed_before_its_first_line_is_replaced(tmp_path):
+    photos = write_classes(tmp_path / "photos", 8)
+    (tmp_path / "out.log").touch()
+    hub.retrain(photos, tmp_path / "out", SMALL_MODULE)
+    assert str(photos) in (tmp_path / "out.log").read_text()
+
+
 @pytest.mark.parametrize("strange", ["link", "dangling", "pipe", "folder"])
 @pytest.mark.parametrize("name", ["out.log", "out/split.parquet"])
 def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path, name, strange):

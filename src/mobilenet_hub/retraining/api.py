@@ -187,10 +187,12 @@ def _journal(output: Path, say: Callable[[str], None]) -> Iterator[Callable[[str
 
 
 def _is_log(path: Path) -> bool:
+    """Whether a file is a log, or empty: that of a run that was killed before its first line."""
     if not path.is_file():  # opening a pipe would wait for ever
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
-        return _LOG_LINE in file.readline(200)
+        first = file.readline(200)
+    return not first or _LOG_LINE in first
 
 
 def _write(file: TextIO, text: str) -> None:
