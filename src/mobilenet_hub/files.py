@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -39,6 +40,18 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None  # the place, not the name beside it
         raise
+
+
+@contextlib.contextmanager
+def advice_where_full(advice: str) -> Iterator[None]:
+    """A full disk, or quota, as an `OSError` that also says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        reason = f"{os.strerror(error.errno)}; {advice}"
+        raise OSError(error.errno, reason, error.filename) from error
 
 
 def write_atomically(path: str | PathLike[str], data: bytes) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Unpack
 from mobilenet_hub import __version__
 from mobilenet_hub.catalog import EMBED_MODULE
 from mobilenet_hub.errors import InputError
+from mobilenet_hub.files import advice_where_full
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.dataset import formats, single_file
 from mobilenet_hub.pipeline.dataset.manifest import Done
@@ -34,6 +34,7 @@ from mobilenet_hub.verification.remembered import remembered
 from mobilenet_hub.weights.resolve import Spec
 
 Executor = Callable[[Settings, Done, Iterable[Item]], ResultStream]
+_WHERE_FULL = "make room, and the same command goes on from what was committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def embed_to(
         shard=shard, restart=restart, find_moved=begin if single else frozenset,
     )  # fmt: skip
     counts, dropped, incomplete = Counts(), 0, False
-    with _advice_where_full(), dataset, Stop() as stop:
+    with advice_where_full(_WHERE_FULL), dataset, Stop() as stop:
         items = Selection(opened, shard, remember=single)
         if executor is None:
             processor = Processor(loaded, settings, done=dataset.done, threads=threads)
@@ -186,19 +187,6 @@ def embed_to(
         counts, rows, failures, dataset.kept, dropped, items.duplicates, items.renamed, path,
         listed, interrupted,
     )  # fmt: skip
-
-
-@contextmanager
-def _advice_where_full() -> Iterator[None]:
-    """A full disk, or quota, as an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        advice = "make room, and the same command goes on from what was committed"
-        reason = f"{os.strerror(error.errno)}; {advice}"
-        raise OSError(error.errno, reason, error.filename) from error
 
 
 def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:

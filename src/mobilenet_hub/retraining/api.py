@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import glob
 import os
 import shutil
@@ -19,7 +18,7 @@ from mobilenet_hub.errors import AccuracyError, InputError
 from mobilenet_hub.evaluation.metrics import Metrics
 from mobilenet_hub.evaluation.report import render_report
 from mobilenet_hub.evaluation.split_file import SPLIT
-from mobilenet_hub.files import atomic_folder
+from mobilenet_hub.files import advice_where_full, atomic_folder
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.processor import settings_for
 from mobilenet_hub.pipeline.progress import Progress
@@ -37,6 +36,9 @@ from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.resolve import Spec
 
 _LOG_LINE = "mobilenet-hub retrain"
+_WHERE_FULL = (
+    "what was there stays; make room and run the same command again: the features are in the cache"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ def retrain(
         summary, weights = train(run, found, asked, unknown, fine_tuning, place)
         metrics, suspects = summary.measured(), summary.suspects()
         _assert_accuracy(metrics[0], assert_accuracy_at_least)
-        with _advice_where_full(), atomic_folder(place) as parts:
+        with advice_where_full(_WHERE_FULL), atomic_folder(place) as parts:
             weights.save(parts / folder.MODEL)
             folder.write_labels(parts / folder.LABELS, summary.data.labels)
             folder.write_metrics(parts / folder.METRICS, summary.metrics(metrics))
@@ -199,16 +201,3 @@ def _write(file: TextIO, text: str) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     file.write(f"{now} {text!s}\n")
     file.flush()
-
-
-@contextmanager
-def _advice_where_full() -> Iterator[None]:
-    """A full disk, or quota, as an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        advice = "make room and run the same command again: the features are in the cache"
-        reason = f"{os.strerror(error.errno)}; what was there stays; {advice}"
-        raise OSError(error.errno, reason, error.filename) from error
