@@ -53,7 +53,7 @@ class Checkpoint:
         self._path = path
         self._variables = variables
         self._results = results
-        self._best = self._values(results)
+        self._best = copies(results)
 
     def read(self, key: str) -> State:
         """Put back what was written; a file of another training, or none, begins anew.
@@ -80,11 +80,11 @@ class Checkpoint:
 
     def keep_best(self) -> None:
         """Take the results as they are now for the best; what is written next holds them."""
-        self._best = self._values(self._results)
+        self._best = copies(self._results)
 
     def write(self, state: State) -> None:
         """Keep what is now, and what was best."""
-        values = {f"variable_{n}": v for n, v in enumerate(self._values(self._variables))}
+        values = {f"variable_{n}": v for n, v in enumerate(copies(self._variables))}
         values |= {f"best_{n}": v for n, v in enumerate(self._best)}
         values["state"] = np.array(json.dumps(asdict(state)))
         with atomic_file(self._path) as file:
@@ -95,5 +95,7 @@ class Checkpoint:
         for variable, value in zip(self._results, self._best, strict=True):
             variable.assign(value)
 
-    def _values(self, variables: list[Any]) -> list[NDArray[Any]]:
-        return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+def copies(variables: list[Any]) -> list[NDArray[Any]]:
+    """The values of variables, in memory of their own."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import ModuleInfo
-from mobilenet_hub.keras.fine_tuning.checkpoint import Checkpoint, Epoch, State
+from mobilenet_hub.keras.fine_tuning.checkpoint import Checkpoint, Epoch, State, copies
 from mobilenet_hub.keras.fine_tuning.choices import (
     augmentation_layers,
     choose_momentum,
@@ -170,8 +170,11 @@ def _averaged(model: keras.Model) -> Iterator[None]:
     often than any step's (Polyak and Juditsky 1992).
     """
     variables = model.trainable_variables
-    last = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    last = copies(variables)
     model.optimizer.finalize_variable_values(variables)
+    # They share the averages' memory now, which JAX takes from one to give it to another.
+    for variable, value in zip(variables, copies(variables), strict=True):
+        variable.assign(value)
     yield
     for variable, value in zip(variables, last, strict=True):
         variable.assign(value)
