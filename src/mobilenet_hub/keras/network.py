@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
-from os import PathLike
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ from mobilenet_hub.keras.canonical import as_float32, assign_weights, to_weights
 from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, unset
 from mobilenet_hub.keras.inputs import InputScaling
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
-from mobilenet_hub.signatures import checked_momentum
+from mobilenet_hub.signatures import ExportsWeights, checked_momentum
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.classifier import carried, once_trained
 
@@ -186,7 +185,7 @@ class NetworkLayer(keras.layers.Layer):
         return self._last
 
 
-class InTraining:
+class InTraining(ExportsWeights):
     """What every form of a module in training has: weights that change, and that can be kept.
 
     Attributes:
@@ -202,17 +201,6 @@ class InTraining:
             WeightsError: values that are not finite: the training went wrong.
         """
         return self.network_layer.current_weights()
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self.network_layer.current_weights().save(path)
 
 
 def regularization_losses(variables: Iterable[keras.Variable]) -> list[Callable[[], Any]]:

@@ -1,6 +1,6 @@
 """What a module promises, however it is computed: signatures, tensor infos, the words of errors."""
 
-from mobilenet_hub.signatures.base import BaseLoaded, BaseModule
+from mobilenet_hub.signatures.base import BaseLoaded, BaseModule, ExportsWeights
 from mobilenet_hub.signatures.keras_layer import (
     LayerCall,
     check_handle,
@@ -19,6 +19,7 @@ from mobilenet_hub.signatures.tensor_info import Shape, TensorInfo
 __all__ = [
     "BaseLoaded",
     "BaseModule",
+    "ExportsWeights",
     "LayerCall",
     "Shape",
     "Signatures",

@@ -150,7 +150,30 @@ class BaseModule:
         raise NotImplementedError
 
 
-class BaseLoaded:
+class ExportsWeights:
+    """What has weights that change, and that can be kept."""
+
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+        """
+        raise NotImplementedError
+
+    def export(self, path: str | PathLike[str]) -> str:
+        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
+
+        `hub.Module(path)` runs them on the fast runtime.
+
+        Raises:
+            WeightsError: values that are not finite: the training went wrong.
+            OSError: the file cannot be written.
+        """
+        return self.current_weights().save(path)
+
+
+class BaseLoaded(ExportsWeights):
     """What every form of `hub.load`'s object keeps: TensorFlow's "reusable SavedModel" interface.
 
     Attributes:
@@ -258,25 +281,6 @@ class BaseLoaded:
 
         call.__name__ = name
         return call
-
-    def current_weights(self) -> Weights:
-        """The weights as they are now, in canonical form.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-        """
-        raise NotImplementedError
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self.current_weights().save(path)
 
     @property
     def _known(self) -> Signatures:

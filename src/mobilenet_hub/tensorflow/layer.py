@@ -15,7 +15,13 @@ import tf_keras
 
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.errors import KerasLayerError
-from mobilenet_hub.signatures import LayerCall, check_handle, network_config, resolve_config
+from mobilenet_hub.signatures import (
+    ExportsWeights,
+    LayerCall,
+    check_handle,
+    network_config,
+    resolve_config,
+)
 from mobilenet_hub.tensorflow.loaded import LoadedModule
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
@@ -28,7 +34,7 @@ _IN_KERAS_3 = (
 
 
 @tf_keras.saving.register_keras_serializable(package="mobilenet_hub")
-class KerasLayer(tf_keras.layers.Layer):
+class KerasLayer(ExportsWeights, tf_keras.layers.Layer):
     """A module, or any callable with variables, as a layer of a `tf_keras` model.
 
     ```python
@@ -175,17 +181,6 @@ class KerasLayer(tf_keras.layers.Layer):
         """The module."""
         info: ModuleInfo = self._module.info
         return info
-
-    def export(self, path: str | PathLike[str]) -> str:
-        """Write the weights as they are now as canonical safetensors; returns the file's sha256.
-
-        `hub.Module(path)` runs them on the fast runtime.
-
-        Raises:
-            WeightsError: values that are not finite: the training went wrong.
-            OSError: the file cannot be written.
-        """
-        return self.current_weights().save(path)
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer; its weights are not in it.
