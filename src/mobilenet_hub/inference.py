@@ -19,7 +19,6 @@ from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.runtime import (
-    Engine,
     EngineName,
     GraphSpec,
     Precision,
@@ -84,9 +83,10 @@ class InferenceModule(BaseModule):
         fitted = resolved.weights.classifier
         chosen = precision or (fitted.precision if fitted else "float32")
         self.compute = Compute(engine, chosen, threads, tuple(providers))
-        self._engine = self._make_engine(threads)
+        self._engine = make_engine(self.compute)
         self._set_weights(resolved.weights)
-        self.calibration()  # there is none: better said here than at the first call
+        if chosen == "int8":
+            self.calibration()  # there is none: better said here than at the first call
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of, the weights as they are now: a copy compiles its own graphs."""
@@ -96,7 +96,7 @@ class InferenceModule(BaseModule):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._engine = self._make_engine(self.compute.threads)
+        self._engine = make_engine(self.compute)
         self._set_weights(self._weights)
 
     def session(
@@ -127,10 +127,6 @@ class InferenceModule(BaseModule):
             raise InputError(f"input size is fixed to {self._size}. Received: {size}")
         return self._runners[task].session(GraphSpec(input_dtype, *size), throughput=True)
 
-    def engine_for_one_thread(self) -> Engine:
-        """An engine like this module's own whose sessions compute in the thread that calls them."""
-        return self._make_engine(1)
-
     def calibration(self, size: tuple[int, int] | None = None) -> Calibration | None:
         """What int8 is computed by; None in other precisions.
 
@@ -140,7 +136,9 @@ class InferenceModule(BaseModule):
         Raises:
             MissingCalibrationError: there is none for these weights and this size.
         """
-        return _calibration_of(self.current_weights(), self.compute.precision, size or self._size)
+        if self.compute.precision != "int8":
+            return None
+        return _calibration(self.current_weights(), size or self._size)
 
     def identity(self, size: tuple[int, int]) -> dict[str, str]:
         """What decides the numbers beside settings, as it is noted with rows.
@@ -153,12 +151,11 @@ class InferenceModule(BaseModule):
         Raises:
             MissingCalibrationError: as `calibration`.
         """
-        calibration = self.calibration(size)
-        return {
-            "handle": self.info.handle,
-            "weights_sha256": fingerprint(self.current_weights()),
-            **({} if calibration is None else {"calibration_sha256": calibration.sha256}),
-        }
+        weights = self.current_weights()
+        known = {"handle": self.info.handle, "weights_sha256": fingerprint(weights)}
+        if self.compute.precision == "int8":
+            known["calibration_sha256"] = _calibration(weights, size).sha256
+        return known
 
     def current_weights(self) -> Weights:
         """The weights that the next call computes with: of what is followed, as they are now.
@@ -190,12 +187,6 @@ class InferenceModule(BaseModule):
     @property
     def _signatures(self) -> Signatures:
         return Signatures(self.info, self._weights.network)
-
-    def _make_engine(self, threads: int | None) -> Engine:
-        how = self.compute
-        return make_engine(
-            how.engine, precision=how.precision, threads=threads, providers=how.providers
-        )
 
     def _set_weights(self, weights: Weights) -> None:
         self._weights = weights
@@ -242,18 +233,18 @@ def graph_of(weights: Weights, precision: Precision, task: Task, spec: GraphSpec
     Raises:
         MissingCalibrationError: `int8` of weights that nobody has calibrated for this size.
     """
-    size = (spec.height, spec.width)
+    size, builder = (spec.height, spec.width), None
+    if precision == "int8":
+        from mobilenet_hub.graph.int8 import QuantizedBuilder
+
+        builder = QuantizedBuilder(weights, _calibration(weights, size))
     return build_graph(
         weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype, size=size,
-        calibration=_calibration_of(weights, precision, size),
+        builder=builder,
     )  # fmt: skip
 
 
-def _calibration_of(
-    weights: Weights, precision: Precision, size: tuple[int, int]
-) -> Calibration | None:
-    if precision != "int8":
-        return None
+def _calibration(weights: Weights, size: tuple[int, int]) -> Calibration:
     from mobilenet_hub.weights.storage.calibrations import load_calibration
 
     return load_calibration(weights, size)

@@ -11,9 +11,11 @@ import pytest
 
 from calibration_support import clouds, least_cosine, measured
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.quantize import quantize
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.openvino import import_openvino
+from mobilenet_hub.settings import Compute
 from weights_support import load_bundled
 
 V2 = "mobilenet_v2_035_224"
@@ -29,21 +31,29 @@ def calibration(weights):
     return measured(weights)
 
 
+def builder(weights, calibration):
+    return None if calibration is None else QuantizedBuilder(weights, calibration)
+
+
 def runner(weights, calibration=None, engine="openvino", task="feature_vector"):
     def build(spec: GraphSpec):
         return build_graph(
             weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype,
-            size=(spec.height, spec.width), calibration=calibration,
+            size=(spec.height, spec.width), builder=builder(weights, calibration),
         )  # fmt: skip
 
     precision = "float32" if calibration is None else "int8"
-    return Runner(build, make_engine(engine, precision=precision))
+    return Runner(build, make_engine(Compute(engine, precision)))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_the_model_passes_onnxs_checker(weights, calibration, dtype):
     graph = build_graph(
-        weights, "feature_vector", input_dtype=dtype, size=(96, 96), calibration=calibration
+        weights,
+        "feature_vector",
+        input_dtype=dtype,
+        size=(96, 96),
+        builder=QuantizedBuilder(weights, calibration),
     )
     onnx.checker.check_model(onnx.load_from_string(graph.to_bytes()), full_check=True)
 
@@ -109,7 +119,11 @@ def test_openvino_computes_every_convolution_in_int8_and_nothing_else_but_the_po
     weights, calibration
 ):
     graph = build_graph(
-        weights, "feature_vector", input_dtype="uint8", size=(96, 96), calibration=calibration
+        weights,
+        "feature_vector",
+        input_dtype="uint8",
+        size=(96, 96),
+        builder=QuantizedBuilder(weights, calibration),
     )
     core = import_openvino().Core()
     compiled = core.compile_model(

@@ -83,7 +83,7 @@ def right_answers(tensors, photos):
         )  # fmt: skip
 
     images, labels = photos
-    logits = Runner(build, make_engine("openvino"))(images)["default"]
+    logits = Runner(build, make_engine())(images)["default"]
     return int((logits.argmax(axis=1) == labels).sum())
 
 

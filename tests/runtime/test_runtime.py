@@ -11,6 +11,7 @@ from mobilenet_hub.errors import EngineError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.networks import network
 from mobilenet_hub.runtime import Runner, make_engine, micro_batch_of
+from mobilenet_hub.settings import Compute
 from mobilenet_hub.weights.random_weights import random_weights
 
 ENGINES = ["openvino", "onnxruntime"]
@@ -31,7 +32,7 @@ def build():
 
 @pytest.fixture(params=ENGINES)
 def runner(build, request):
-    return Runner(build, make_engine(request.param))
+    return Runner(build, make_engine(Compute(request.param)))
 
 
 def images(batch, size=96, seed=0):
@@ -39,7 +40,7 @@ def images(batch, size=96, seed=0):
 
 
 def test_engines_agree(build):
-    results = [Runner(build, make_engine(name))(images(5))["default"] for name in ENGINES]
+    results = [Runner(build, make_engine(Compute(name)))(images(5))["default"] for name in ENGINES]
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 
 
@@ -86,7 +87,7 @@ def test_many_threads_at_once_get_their_own_results(runner):
 
 
 def test_compiled_forms_are_bounded(build):
-    runner = Runner(build, make_engine("openvino"))
+    runner = Runner(build, make_engine())
     for size in range(32, 32 + 12):
         runner(images(1, size))
     assert len(runner._sessions) <= 8
@@ -103,25 +104,25 @@ def test_bytes_leave_room_for_more_images(size, images):
 
 
 def test_bf16_is_close_to_float32(build):
-    exact = Runner(build, make_engine("openvino"))(images(4))["default"]
-    fast = Runner(build, make_engine("openvino", precision="bf16"))(images(4))["default"]
+    exact = Runner(build, make_engine())(images(4))["default"]
+    fast = Runner(build, make_engine(Compute(precision="bf16")))(images(4))["default"]
     assert np.abs(fast - exact).max() < 0.05 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"name": "tensorrt"},
-        {"name": "openvino", "precision": "int4"},
-        {"name": "onnxruntime", "precision": "bf16"},
-        {"name": "onnxruntime", "providers": ("NoSuchExecutionProvider",)},
-        {"name": "openvino", "threads": 0},
-        {"name": "openvino", "threads": 1.5},
-        {"name": "onnxruntime", "precision": "int8", "providers": ("CUDAExecutionProvider",)},
-        {"name": "onnxruntime", "providers": ()},
-        {"name": "onnxruntime", "providers": "CPUExecutionProvider"},
+        {"engine": "tensorrt"},
+        {"engine": "openvino", "precision": "int4"},
+        {"engine": "onnxruntime", "precision": "bf16"},
+        {"engine": "onnxruntime", "providers": ("NoSuchExecutionProvider",)},
+        {"engine": "openvino", "threads": 0},
+        {"engine": "openvino", "threads": 1.5},
+        {"engine": "onnxruntime", "precision": "int8", "providers": ("CUDAExecutionProvider",)},
+        {"engine": "onnxruntime", "providers": ()},
+        {"engine": "onnxruntime", "providers": "CPUExecutionProvider"},
     ],
 )
 def test_an_engine_that_cannot_be_had_is_refused(arguments):
     with pytest.raises(EngineError, match="Received"):
-        make_engine(**arguments)
+        make_engine(Compute(**arguments))

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.onnx_format import Graph, Port
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.contracts import Images
 from mobilenet_hub.runtime.cpu import instruction_set
-from mobilenet_hub.settings import EngineName, Precision
+from mobilenet_hub.settings import Compute, EngineName, Precision
 from mobilenet_hub.weights.calibration import Calibration, Certificate, Photos
 from mobilenet_hub.weights.canonical import Weights
 
@@ -113,16 +114,16 @@ def _compute(
     task: Task = "classification" if weights.has_logits else "feature_vector"
 
     def build(spec: GraphSpec) -> Graph:
-        size = (spec.height, spec.width)
         graph = build_graph(
-            weights, task, input_dtype=spec.input_dtype, size=size, calibration=calibration
-        )
+            weights, task, input_dtype=spec.input_dtype, size=(spec.height, spec.width),
+            builder=None if calibration is None else QuantizedBuilder(weights, calibration),
+        )  # fmt: skip
         if weights.has_logits:
             graph.outputs.append(Port("features", ("batch", weights.network.num_features)))
         return graph
 
     precision: Precision = "float32" if calibration is None else "int8"
-    runner = Runner(build, make_engine(engine, precision=precision))
+    runner = Runner(build, make_engine(Compute(engine, precision)))
     batches = [
         runner(pixels[start : start + _BATCH].copy(), throughput=True)
         for start in range(0, len(pixels), _BATCH)

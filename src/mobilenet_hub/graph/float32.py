@@ -1,4 +1,4 @@
-"""The nodes of a network in float32, batch norm folded into the convolutions."""
+"""The graph of a network, its nodes in float32, batch norm folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -48,13 +48,59 @@ def oihw(layer: Layer, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return kernel.transpose((2, 3, 0, 1) if layer.kind == "depthwise" else (3, 2, 0, 1))
 
 
+def build_graph(
+    weights: Weights,
+    task: Task,
+    *,
+    endpoints: Sequence[str] = (),
+    input_dtype: InputDType = "float32",
+    size: tuple[int, int] | None = None,
+    builder: Builder | None = None,
+) -> Graph:
+    """The inference graph of a network.
+
+    Args:
+        weights: of the network; must include logits for `classification`.
+        task: what the output `default` is: `feature_vector` (float32 [batch, num_features]) or
+            `classification` (float32 [batch, num_classes] logits).
+        endpoints: further outputs, by their prefixed names (`MobilenetV2/layer_18/output`):
+            float32 [batch, height, width, channels].
+        input_dtype: of the input `images` [batch, height, width, 3]: uint8 in [0,255], or float32
+            in [0,1].
+        size: height and width of the input; None leaves both dynamic. The batch always is.
+        builder: of its nodes, of these weights, and of no other graph; in float32 by default, in
+            int8 with a calibration (`int8.QuantizedBuilder`).
+
+    Raises:
+        OutputError: an endpoint the network does not have, or logits without their weights.
+    """
+    if task == "classification" and not weights.has_logits:
+        raise OutputError(
+            "classification needs weights with logits; these end at the feature vector. "
+            f"Received: {weights.metadata.get('source', 'weights')}"
+        )
+    net, builder = weights.network, builder or Builder(weights)
+    channels = net.num_features if task == "feature_vector" else net.num_classes
+    height, width = size if size is not None else ("height", "width")
+    builder.graph.inputs.append(Port(INPUT, ("batch", height, width, 3), input_dtype))
+    builder.graph.outputs.append(Port(DEFAULT_OUTPUT, ("batch", channels)))
+    builder.add_input_scaling(input_dtype)
+    value = "scaled"
+    for layer in net.convolutions:
+        value = builder.add_convolution(layer, value)
+    builder.add_head(value, task)
+    for name in endpoints:
+        builder.add_endpoint(name)
+    return builder.graph
+
+
 class Builder:
     """Adds to a graph; every method appends what it says and names its result."""
 
-    def __init__(self, weights: Weights, graph: Graph) -> None:
+    def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.values: dict[str, str] = {}  # the last of each layer, by scope
-        self._graph = graph
+        self.graph = Graph(f"{weights.network.family}_{weights.network.depth_multiplier}")
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
         """`images` to `scaled`: in the network's input range, NCHW."""
@@ -111,7 +157,7 @@ class Builder:
             known = ", ".join(f"{net.scope}/{endpoint}" for endpoint in net.endpoints)
             raise OutputError(f"Expected one of the endpoints {known}. Received: {name!r}")
         self.node("Transpose", [self.values[layer.scope]], name, perm=[0, 2, 3, 1])
-        self._graph.outputs.append(Port(name, ("batch", None, None, layer.out_channels)))
+        self.graph.outputs.append(Port(name, ("batch", None, None, layer.out_channels)))
 
     def _dense(self, layer: Layer, value: str, output: str) -> str:
         """A layer of the head: a matrix product and a bias."""
@@ -132,10 +178,10 @@ class Builder:
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> str:
         """Append a node, called after its output; its name."""
-        self._graph.nodes.append(Node(kind, inputs, output, attributes))
+        self.graph.nodes.append(Node(kind, inputs, output, attributes))
         return output
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
         """Append a constant, unless there is one of this name; its name."""
-        self._graph.constants.setdefault(name, np.asarray(value))
+        self.graph.constants.setdefault(name, np.asarray(value))
         return name

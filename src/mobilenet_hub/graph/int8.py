@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from mobilenet_hub.graph.float32 import INPUT, Builder, InputDType
-from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.graph.quantize import (
     QuantizedLayer,
     Scale,
@@ -24,8 +23,8 @@ from mobilenet_hub.weights.canonical import Weights
 class QuantizedBuilder(Builder):
     """Builds the network with convolutions in int8; the last one's values are float32 again."""
 
-    def __init__(self, weights: Weights, graph: Graph, calibration: Calibration) -> None:
-        super().__init__(weights, graph)
+    def __init__(self, weights: Weights, calibration: Calibration) -> None:
+        super().__init__(weights)
         self._layers = quantize(weights, calibration)
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:

@@ -28,6 +28,7 @@ _PRODUCER = "mobilenet-hub"
 Attribute = int | float | str | Sequence[int]
 _Sizes = Mapping[int | str | None, int]  # of what is open
 _Chunks = list[bytes | memoryview]  # of a message, side by side: large data is not copied twice
+_Message = list[tuple[int, Any]]  # numbers of fields with an int, float, text, data or message
 
 # TensorProto.DataType and AttributeProto.AttributeType.
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
@@ -90,79 +91,69 @@ class Graph:
             *self.inputs,
             *(Port(name, self.constants[name].shape, self.constants[name].dtype) for name in given),
         ]
-        graph = [
-            *(_message(1, _node(node)) for node in self.nodes),
-            _text(2, self.name),
-            *(_message(5, _tensor(name, value)) for name, value in constants.items()),
-            *(_message(11, _port(port, sizes)) for port in inputs),
-            *(_message(12, _port(port, sizes)) for port in self.outputs),
+        graph: _Message = [
+            *((1, _node(node)) for node in self.nodes),
+            (2, self.name),
+            *((5, _tensor(name, value)) for name, value in constants.items()),
+            *((11, _port(port, sizes)) for port in inputs),
+            *((12, _port(port, sizes)) for port in self.outputs),
         ]
-        return b"".join([
-            *_int(1, IR_VERSION),
-            *_text(2, _PRODUCER),
-            *_message(7, *graph),
-            *_message(8, _text(1, ""), _int(2, OPSET)),
-        ])  # fmt: skip
+        model = [(1, IR_VERSION), (2, _PRODUCER), (7, graph), (8, [(1, ""), (2, OPSET)])]
+        return b"".join(_encoded(model))
 
 
-def _node(node: Node) -> _Chunks:
-    return _joined(
-        *(_text(1, name) for name in node.inputs),
-        _text(2, node.output),
-        _text(3, node.output),
-        _text(4, node.kind),
-        *(_message(5, _attribute(*pair)) for pair in sorted(node.attributes.items())),
-    )
+def _node(node: Node) -> _Message:
+    attributes = [(5, _attribute(*pair)) for pair in sorted(node.attributes.items())]
+    inputs = [(1, name) for name in node.inputs]
+    return [*inputs, (2, node.output), (3, node.output), (4, node.kind), *attributes]
 
 
-def _attribute(name: str, value: Attribute) -> _Chunks:
+def _attribute(name: str, value: Attribute) -> _Message:
     match value:
         case int():
-            content, kind = _int(3, value), _INT
+            content: _Message = [(3, value), (20, _INT)]
         case float():
-            content, kind = [_varint(2 << 3 | 5), struct.pack("<f", value)], _FLOAT
+            content = [(2, value), (20, _FLOAT)]
         case str():
-            content, kind = _text(4, value), _STRING
+            content = [(4, value), (20, _STRING)]
         case _:
-            content, kind = _joined(*(_int(8, number) for number in value)), _INTS
-    return _joined(_text(1, name), content, _int(20, kind))
+            content = [*((8, number) for number in value), (20, _INTS)]
+    return [(1, name), *content]
 
 
-def _tensor(name: str, value: NDArray[Any]) -> _Chunks:
+def _tensor(name: str, value: NDArray[Any]) -> _Message:
     little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-    return _joined(
-        *(_int(1, size) for size in value.shape),
-        _int(2, _TYPES[value.dtype.name]),
-        _text(8, name),
-        _message(9, [little.reshape(-1).view(np.uint8).data]),
-    )
+    sizes, data = [(1, size) for size in value.shape], little.reshape(-1).view(np.uint8).data
+    return [*sizes, (2, _TYPES[value.dtype.name]), (8, name), (9, data)]
 
 
-def _port(port: Port, sizes: _Sizes) -> _Chunks:
+def _port(port: Port, sizes: _Sizes) -> _Message:
     dimensions = [
-        _int(1, size) if isinstance(size, int) else _text(2, size) if size else []
+        (1, [] if size is None else [(1 if isinstance(size, int) else 2, size)])
         for size in (sizes.get(size, size) for size in port.shape)
     ]
-    shape = _message(2, *(_message(1, dimension) for dimension in dimensions))
-    tensor = _message(1, _int(1, _TYPES[np.dtype(port.dtype).name]), shape)
-    return _joined(_text(1, port.name), _message(2, tensor))
+    tensor = [(1, _TYPES[np.dtype(port.dtype).name]), (2, dimensions)]
+    return [(1, port.name), (2, [(1, tensor)])]
 
 
-def _int(number: int, value: int) -> _Chunks:
-    return [_varint(number << 3) + _varint(value & (1 << 64) - 1)]
-
-
-def _text(number: int, text: str) -> _Chunks:
-    return _message(number, [text.encode()])
-
-
-def _message(number: int, *parts: _Chunks) -> _Chunks:
-    content = _joined(*parts)
-    return [_varint(number << 3 | 2) + _varint(sum(map(len, content))), *content]
-
-
-def _joined(*parts: _Chunks) -> _Chunks:
-    return [chunk for part in parts for chunk in part]
+def _encoded(message: _Message) -> _Chunks:
+    chunks: _Chunks = []
+    for number, value in message:
+        match value:
+            case int():
+                chunks.append(_varint(number << 3) + _varint(value & (1 << 64) - 1))
+                continue
+            case float():
+                chunks.append(_varint(number << 3 | 5) + struct.pack("<f", value))
+                continue
+            case str():
+                content: _Chunks = [value.encode()]
+            case list():
+                content = _encoded(value)
+            case _:
+                content = [value]
+        chunks += [_varint(number << 3 | 2) + _varint(sum(map(len, content))), *content]
+    return chunks
 
 
 def _varint(value: int) -> bytes:

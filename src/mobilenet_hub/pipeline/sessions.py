@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
-from mobilenet_hub.graph.onnx_format import Graph, Port
+from mobilenet_hub.graph.onnx_format import Port
 from mobilenet_hub.inference import InferenceModule, graph_of
-from mobilenet_hub.runtime import GraphSpec, Session, micro_batch_of
+from mobilenet_hub.runtime import GraphSpec, Session, make_engine, micro_batch_of
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights
@@ -143,18 +144,12 @@ def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Worke
         pools = _pools.setdefault(module, {})
         if key not in pools or pools[key][0] is not weights:
             micro_batch = micro_batch_of(spec.height, spec.width, module.compute.precision)
-            graph = _graph(module, weights, spec, features=features, logits=logits)
-            engine = module.engine_for_one_thread()
+            task: Task = "classification" if logits else "feature_vector"
+            graph = graph_of(weights, module.compute.precision, task, spec)
+            if features and logits:  # inside of the graph they are there already
+                graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
+            # What a single thread computes is computed in the one that calls.
+            engine = make_engine(replace(module.compute, threads=1))
             make_session = partial(engine.compile, graph, spec, micro_batch=micro_batch)
             pools[key] = weights, Workers(make_session, spec, micro_batch, limit)
         return pools[key][1]
-
-
-def _graph(
-    module: InferenceModule, weights: Weights, spec: GraphSpec, *, features: bool, logits: bool
-) -> Graph:
-    task: Task = "classification" if logits else "feature_vector"
-    graph = graph_of(weights, module.compute.precision, task, spec)
-    if features and logits:  # inside of the graph they are there already
-        graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
-    return graph

@@ -31,7 +31,7 @@ from mobilenet_hub.runtime.contracts import (
     Session,
 )
 from mobilenet_hub.runtime.onnxruntime import ONNXRuntimeEngine
-from mobilenet_hub.settings import EngineName, Precision
+from mobilenet_hub.settings import Compute, EngineName, Precision
 
 __all__ = [
     "Engine",
@@ -50,6 +50,7 @@ __all__ = [
 _MICRO_BATCH_PIXELS = 8 * 96 * 96
 _MAX_MICRO_BATCH = 8
 _INT8_TIMES = 3  # bytes are smaller: four of 224×224, 16 of 96×96
+_BY_DEFAULT = Compute()
 _COMPILED_FORMS = 8  # per Runner; variable-size networks may be called with many sizes
 
 
@@ -60,27 +61,22 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def make_engine(
-    name: EngineName = "openvino",
-    *,
-    precision: Precision = "float32",
-    threads: int | None = None,
-    providers: tuple[str, ...] = ("CPUExecutionProvider",),
-) -> Engine:
-    """An engine by name.
+def make_engine(compute: Compute = _BY_DEFAULT) -> Engine:
+    """An engine by its settings.
 
     Args:
-        name: `openvino`, or `onnxruntime` (extra `[onnxruntime]`).
-        precision: `float32`; `bf16` (OpenVINO on CPUs that have it); `int8`, of graphs that are
-            quantized, on CPUs.
-        threads: how many cores to use; all that the process may use by default.
-        providers: of ONNX Runtime, most wanted first: the way to CUDA, CoreML and DirectML.
+        compute: `engine`: `openvino`, or `onnxruntime` (extra `[onnxruntime]`); `precision`:
+            `float32`, `bf16` (OpenVINO on CPUs that have it), or `int8`, of graphs that are
+            quantized, on CPUs; `threads`: how many cores to use, all that the process may use by
+            default; `providers`: of ONNX Runtime, most wanted first: the way to CUDA, CoreML and
+            DirectML.
 
     Raises:
         EngineError: unknown engine, precision or provider.
         MissingExtraError: the engine is not installed.
     """
-    threads = available_threads() if threads is None else threads
+    name, precision, providers = compute.engine, compute.precision, compute.providers
+    threads = available_threads() if compute.threads is None else compute.threads
     if not isinstance(threads, int) or threads < 1:
         raise EngineError(f"threads must be a whole number, at least 1. Received: {threads!r}")
     if precision not in get_args(Precision):

@@ -18,7 +18,6 @@ from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.verification.golden import SIZE, golden_of
 from mobilenet_hub.verification.machine import this_machine
 from mobilenet_hub.verification.verify import verify
-from mobilenet_hub.weights.canonical import fingerprint
 from mobilenet_hub.weights.storage.cache import default_directory
 
 _MOST_BYTES = 200  # of a line that is kept
@@ -33,19 +32,17 @@ def remembered(module: InferenceModule) -> str:
         `passed` or `failed` and the digest of a `Verification`; or `no golden outputs`; or `not
         compared` and why.
     """
-    weights = module.current_weights()
-    if module.info.image_size != SIZE or golden_of(weights) is None:
+    if module.info.image_size != SIZE:
         return "no golden outputs"
-    how = {"weights": fingerprint(weights), "handle": module.info.handle, **asdict(module.compute)}
+    compute = module.compute
+    how = {**module.identity((SIZE, SIZE)), **asdict(compute), "machine": asdict(this_machine())}
     del how["threads"]  # never changes a result
-    calibration = module.calibration()
-    how["calibration"] = calibration.sha256 if calibration else None
-    key = json.dumps({**how, "machine": asdict(this_machine())}, sort_keys=True)
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    name = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:32]
     path = default_directory() / "verified" / f"{name}.txt"
     if (kept := _read(path)) is not None:
         return kept
-    compute = module.compute
+    if golden_of(module.current_weights()) is None:
+        return "no golden outputs"
     try:
         outcome = verify(module, engines=[compute.engine], precisions=[compute.precision])
     except EngineError as error:  # bf16 on a CPU that has none, which computes in float32

@@ -32,6 +32,7 @@ def test_every_form_of_a_reference_network_holds_the_same_tensors(shared, name):
 def test_a_reference_network_computes_what_the_original_computed(shared, name):
     from mobilenet_hub.graph import build_graph
     from mobilenet_hub.runtime import Runner, make_engine
+    from mobilenet_hub.settings import Compute
 
     folder = shared / "oracle" / name
     weights = from_tensors(read_saved_model(folder / "hub_module").tensors)
@@ -42,7 +43,7 @@ def test_a_reference_network_computes_what_the_original_computed(shared, name):
             size=(spec.height, spec.width),
         )  # fmt: skip
 
-    run = Runner(build, make_engine("onnxruntime"))
+    run = Runner(build, make_engine(Compute("onnxruntime")))
     arrays = np.load(folder / "io.npz")
     # Random weights: ill-conditioned in float32.
     tolerance = 5e-4 * np.abs(arrays["logits"]).max()
