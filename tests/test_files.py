@@ -52,9 +52,10 @@ def test_what_replaces_a_file_is_as_private_as_it_was(tmp_path):
 def test_of_a_file_of_json_no_more_is_read_than_allowed(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": 1}')
-    assert read_json(path) == {"a": 1}
-    with pytest.raises(ValueError, match="more than 7 bytes"):
-        read_json(path, 7)
+    with path.open("rb") as file:
+        assert read_json(file) == {"a": 1}
+    with path.open("rb") as file, pytest.raises(ValueError, match="more than 7 bytes"):
+        read_json(file, 7)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, b"\xff", "1" * 5000])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
@@ -116,6 +116,7 @@ class ModuleInfo:
         version: last part of the handle.
         checkpoint_key: which published checkpoint it holds, for example `mobilenet_v2_035_96`.
         published: accuracy and cost as TF-Slim states them.
+        handle: the path form of the handle, without `https://tfhub.dev/`.
     """
 
     publisher: str
@@ -127,12 +128,12 @@ class ModuleInfo:
     version: int
     checkpoint_key: str
     published: Published
+    handle: str = field(init=False)
 
-    @property
-    def handle(self) -> str:
-        """The path form of the handle, without `https://tfhub.dev/`."""
+    def __post_init__(self) -> None:
         name = "mobilenet_v2" if self.collection == "tf2-preview" else self.checkpoint_key
-        return f"{self.publisher}/{self.collection}/{name}/{self.task}/{self.version}"
+        handle = f"{self.publisher}/{self.collection}/{name}/{self.task}/{self.version}"
+        object.__setattr__(self, "handle", handle)
 
     @property
     def url(self) -> str:

@@ -60,15 +60,14 @@ def write_atomically(path: str | PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
-def read_json(path: str | PathLike[str], max_bytes: int = 1 << 20) -> Any:
-    """What a file says in JSON; at most so many bytes of it are read.
+def read_json(file: BinaryIO, max_bytes: int = 1 << 20) -> Any:
+    """What an open file says in JSON; at most so many bytes of it are read.
 
     Raises:
         ValueError: it is larger, or not JSON.
         OSError: it cannot be read.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(max_bytes + 1)
+    data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ValueError(f"more than {max_bytes:,} bytes")
     return parse_json(data)

@@ -92,7 +92,7 @@ class Module(BaseModule):
         tags: Collection[str] | None = None,
         **options: Any,
     ) -> None:
-        tags = checked_tags(tags)
+        tags = checked_tags(tags) if tags else None
         form: Any = InferenceModule
         if _in_a_graph() and not options.keys() - {"weights"}:
             from mobilenet_hub.tensorflow.graph_module import GraphModule

@@ -146,7 +146,7 @@ class Network:
         """Root variable scope: `MobilenetV1` or `MobilenetV2`."""
         return "MobilenetV1" if self.family == "mobilenet_v1" else "MobilenetV2"
 
-    @property
+    @cached_property
     def convolutions(self) -> tuple[Layer, ...]:
         """All layers but the hidden one and the logits."""
         return tuple(layer for layer in self.layers if layer.batch_norm)

@@ -250,14 +250,12 @@ class ClassifierSettings:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
-        """From the metadata of weights; None where it has no labels.
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
+        """From the metadata of weights, which has `labels` where their classes are not ImageNet's.
 
         Raises:
             InputError, ValueError, RecursionError: what it says is not what `to_metadata` writes.
         """
-        if "labels" not in metadata:
-            return None
         values: dict[str, Any] = {
             name: text if name in ("activation", "precision") else json.loads(text)
             for name, text in _chosen(metadata, cls).items()

@@ -37,7 +37,6 @@ def test_settings_survive_metadata():
     assert all(isinstance(text, str) for text in metadata.values())
     assert ClassifierSettings.from_metadata(json.loads(json.dumps(metadata))) == SETTINGS
     assert ClassifierSettings.from_metadata({"labels": '["a"]'}) == ClassifierSettings(("a",))
-    assert ClassifierSettings.from_metadata({"handle": "x"}) is None
 
 
 @pytest.mark.parametrize(

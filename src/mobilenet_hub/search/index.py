@@ -172,7 +172,8 @@ class Index:
 
         self.path = Path(path)
         try:
-            settings = read_json(self.path / SETTINGS)
+            with (self.path / SETTINGS).open("rb") as file:
+                settings = read_json(file)
             if settings.get("format") != FORMAT:
                 raise ValueError(f"not of the format {FORMAT}")
             note = settings["made"]

@@ -1,6 +1,5 @@
 """What a module promises, however it is computed: signatures, tensor infos, the words of errors."""
 
-from mobilenet_hub.signatures.base import BaseLoaded, BaseModule, ExportsWeights
 from mobilenet_hub.signatures.keras_layer import (
     LayerCall,
     check_handle,
@@ -8,7 +7,9 @@ from mobilenet_hub.signatures.keras_layer import (
     network_config,
     resolve_config,
 )
-from mobilenet_hub.signatures.module_signatures import (
+from mobilenet_hub.signatures.loaded import BaseLoaded, ExportsWeights
+from mobilenet_hub.signatures.module import (
+    BaseModule,
     Signatures,
     checked_momentum,
     checked_tags,

@@ -12,8 +12,8 @@ from typing import Any
 from mobilenet_hub.catalog import ModuleInfo, find
 from mobilenet_hub.errors import KerasLayerError, UnknownHandleError
 from mobilenet_hub.networks import INPUT_RANGE, NUM_CLASSES, Network, network
-from mobilenet_hub.signatures.base import BaseLoaded
-from mobilenet_hub.signatures.module_signatures import checked_momentum, checked_tags
+from mobilenet_hub.signatures.loaded import BaseLoaded
+from mobilenet_hub.signatures.module import checked_momentum, checked_tags
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.identify import known_handle
 from mobilenet_hub.weights.resolve import resolve

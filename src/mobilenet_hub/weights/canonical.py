@@ -106,8 +106,22 @@ class Weights:
         return other
 
     def _set_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Keep what is said of the tensors; what is said of the classes must fit the network."""
         object.__setattr__(self, "metadata", MappingProxyType(dict(metadata)))
-        object.__setattr__(self, "classifier", _classifier_of(self))
+        where, net = metadata.get("source", "these weights"), self.network
+        settings = _settings_in(metadata, where) if self.has_logits else None
+        object.__setattr__(self, "classifier", settings)
+        if not self.has_logits:
+            return
+        if settings is not None and len(settings.labels) != net.num_classes:
+            received = f"{len(settings.labels)} labels for {net.num_classes} classes"
+            raise _misfit(where, f"each class has one label. Received: {received}")
+        wanted = settings.input_range if settings is not None else INPUT_RANGE
+        if wanted != net.input_range:
+            received = f"the network's input range is {net.input_range}. Received: {wanted}"
+            raise _misfit(where, received)
+        if settings and settings.reject_threshold is not None and self.prototypes is None:
+            raise _misfit(where, "a threshold of rejection needs prototypes. Received: none")
 
     def save(self, path: str | PathLike[str]) -> str:
         """Write a safetensors file, atomically and reproducibly; returns its sha256."""
@@ -200,12 +214,19 @@ def network_of(
     from mobilenet_hub.catalog import modules
 
     candidates = dict.fromkeys((r.family, r.depth_multiplier) for r in modules().values())
+    # The size of a dense layer's output, by its biases.
+    biases = {name.partition("/")[2]: value.shape for name, value in tensors.items()}
+    classes, hidden = (
+        shape[0] if len(shape) == 1 and shape[0] else None
+        for shape in (
+            biases.get(f"Logits/{name}/biases", ()) for name in ("Conv2d_1c_1x1", "Hidden")
+        )
+    )
     best: tuple[int, Network] | None = None
     for family, multiplier in candidates:
-        scope = network(family, multiplier).scope
         net = network(
-            family, multiplier, _units(tensors, f"{scope}/Logits/Conv2d_1c_1x1") or NUM_CLASSES,
-            hidden_units=_units(tensors, f"{scope}/Logits/Hidden"), input_range=input_range,
+            family, multiplier, classes or NUM_CLASSES,
+            hidden_units=hidden, input_range=input_range,
         )  # fmt: skip
         wanted = net.variables(logits=f"{net.logits.scope}/weights" in tensors)
         wrong = sum(1 for n, s in wanted.items() if n not in tensors or tensors[n].shape != s)
@@ -217,12 +238,6 @@ def network_of(
     assert best is not None
     _check_names(tensors, best[1], where)
     raise AssertionError("unreachable: the nearest network differs")
-
-
-def _units(tensors: Mapping[str, NDArray[Any]], scope: str) -> int | None:
-    """The size of a dense layer's output, by its biases; None where there is no such layer."""
-    biases = tensors.get(f"{scope}/biases", np.empty(0))
-    return len(biases) if biases.ndim == 1 and len(biases) else None
 
 
 def _check_names(
@@ -261,27 +276,13 @@ def _check_values(tensors: Tensors, where: str) -> None:
 
 
 def _settings_in(metadata: Mapping[str, str], where: str) -> ClassifierSettings | None:
+    """What the metadata says of the classes; None where they have no labels of their own."""
+    if "labels" not in metadata:
+        return None
     try:
         return ClassifierSettings.from_metadata(metadata)
     except (ValueError, RecursionError) as error:
         raise _misfit(where, error) from error
-
-
-def _classifier_of(weights: Weights) -> ClassifierSettings | None:
-    """What the metadata says of the classes, which must fit the network."""
-    if not weights.has_logits:
-        return None
-    where, net = weights.metadata.get("source", "these weights"), weights.network
-    settings = _settings_in(weights.metadata, where)
-    if settings is not None and len(settings.labels) != net.num_classes:
-        received = f"{len(settings.labels)} labels for {net.num_classes} classes"
-        raise _misfit(where, f"each class has one label. Received: {received}")
-    wanted = settings.input_range if settings is not None else INPUT_RANGE
-    if wanted != net.input_range:
-        raise _misfit(where, f"the network's input range is {net.input_range}. Received: {wanted}")
-    if settings and settings.reject_threshold is not None and weights.prototypes is None:
-        raise _misfit(where, "a threshold of rejection needs prototypes. Received: none")
-    return settings
 
 
 def _misfit(where: str, why: object) -> WeightsError:

@@ -159,7 +159,8 @@ class Manifest:
         """
         path = self.folder / SETTINGS
         try:
-            settings = read_json(path)
+            with path.open("rb") as file:
+                settings = read_json(file)
             if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
                 raise ValueError(f"expected the format {FORMAT}")
             complete = {**Settings.from_dict(settings).to_dict(), **settings}

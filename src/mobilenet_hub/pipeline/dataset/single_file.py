@@ -166,7 +166,9 @@ def _note_path(path: Path) -> Path:
 def _packed(path: Path) -> _Packed:
     stamps = formats.stamps_of(path)
     try:
-        for note in read_json(_note_path(path), _MAX_NOTE_BYTES):
+        with _note_path(path).open("rb") as file:
+            notes = read_json(file, _MAX_NOTE_BYTES)
+        for note in notes:
             if [Stamp(*stamp) for stamp in note["stamps"]] == stamps:
                 names = frozenset(filter(None, map(PartName.parse, note["parts"])))
                 return _Packed(names, int(note["rows"]))

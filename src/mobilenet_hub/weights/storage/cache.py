@@ -108,7 +108,8 @@ class Cache:
         """
         path = self.weights_directory / f"{key}.json"
         try:
-            entry = _record(read_json(path), key)
+            with path.open("rb") as file:
+                entry = _record(read_json(file), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -140,7 +140,8 @@ def _note(path: Path) -> Path:
 def _resumable(url: str, path: Path, remote: HttpFile) -> int:
     """How much of the remote file is here and may be gone on with."""
     try:
-        note = read_json(_note(path))
+        with _note(path).open("rb") as file:
+            note = read_json(file)
         status = path.lstat()
     except (OSError, ValueError):
         return 0

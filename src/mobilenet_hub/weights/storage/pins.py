@@ -225,6 +225,17 @@ def _mismatch(key: str, lock: Path, expected: str, received: str, source: str) -
     )
 
 
+def check_project(key: str, weights: Weights) -> None:
+    """Compare weights with what the project's lock file pins for a checkpoint, where there is one.
+
+    Raises:
+        PinError: they are others.
+        WeightsError: the lock file cannot be read.
+    """
+    if (project := project_file()) and (pin := read_pins(project).get(key)):
+        _compare(weights, key, pin, project)
+
+
 def project_file() -> Path | None:
     """The project's lock file: where MOBILENET_HUB_LOCK says, or in or above the current folder.
 
@@ -252,7 +263,8 @@ def read_pins(path: str | PathLike[str]) -> dict[str, Pin]:
     """
     path = Path(path)
     try:
-        value = read_json(path)
+        with path.open("rb") as file:
+            value = read_json(file)
         version, pins = value["version"], value["weights"]
         if version == FORMAT_VERSION:
             names = Pin.__slots__

@@ -32,7 +32,7 @@ from mobilenet_hub.weights.identify import check_classes
 from mobilenet_hub.weights.storage import origins
 from mobilenet_hub.weights.storage.cache import Cache, Record, no_space
 from mobilenet_hub.weights.storage.origins import BUNDLED, WITHOUT_LOGITS, Origin
-from mobilenet_hub.weights.storage.pins import Pins, tensor_digests
+from mobilenet_hub.weights.storage.pins import Pins, check_project, tensor_digests
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
@@ -235,20 +235,19 @@ def _obtain(info: ModuleInfo) -> tuple[Weights, Path]:
     from mobilenet_hub.weights.canonical import load
 
     cache, key = Cache(), info.checkpoint_key
-    pins = Pins.find(cache, key)
     if (entry := cache.get(key, logits=info.task == "classification")) is not None:
         weights = cache.load(entry)
-        pins.check_project(weights)
+        check_project(key, weights)
         return weights, cache.path(entry)
     if (path := bundled_path(info)) is not None:
         weights = load(path, sha256=BUNDLED[key])
         with suppress(PinError):  # others may be had elsewhere
-            pins.check_project(weights)
+            check_project(key, weights)
             return weights, path
     for origin in origins.local_origins(info):
         weights = readers.read(origin.address, handle=info.handle)
         check_classes(info, weights)
-        pins.check_project(weights)
+        check_project(key, weights)
         return weights, Path(origin.address)
     entry = _fetch_for(info)
     return cache.load(entry), cache.path(entry)

@@ -1,4 +1,7 @@
-"""What can be asked of a module, in `tensorflow_hub`'s words: signatures, inputs, outputs, tags."""
+"""What can be asked of a module, in `tensorflow_hub`'s words, and the base of all that answer.
+
+Signatures, inputs, outputs and tags; on the fast runtime, in training or in a graph.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ import numpy as np
 
 from mobilenet_hub.catalog import ModuleInfo, Task
 from mobilenet_hub.errors import InputError, InputTypeError, OutputError, SignatureError, TagsError
+from mobilenet_hub.images import Preprocessing
 from mobilenet_hub.networks import Network
 from mobilenet_hub.signatures.tensor_info import Shape, TensorInfo
+from mobilenet_hub.weights.canonical import Weights
 
 _SIGNATURE_TASK: Mapping[str, Task] = {
     "image_feature_vector": "feature_vector",
@@ -142,6 +147,130 @@ class Signatures:
                 f"There is no output named 'default'. Use as_dict=True. Received: outputs={names}"
             )
         return names if as_dict else ("default",)
+
+
+class BaseModule:
+    """What every form of a module keeps, however it computes.
+
+    Attributes:
+        info: the module.
+        name: kept for compatibility; names nothing but the repr.
+    """
+
+    info: ModuleInfo
+    name: str
+
+    def __call__(
+        self,
+        inputs: Any = None,
+        _sentinel: None = None,
+        signature: str | None = None,
+        as_dict: bool | None = None,
+        *,
+        outputs: Iterable[str] | None = None,
+    ) -> Any:
+        """Apply a signature to images.
+
+        Args:
+            inputs: images [batch, height, width, 3], float in [0,1] or uint8 in [0,255], or a dict
+                with `images` and, for the `*_with_bn_hparams` signatures, `batch_norm_momentum`: a
+                number or a scalar tensor.
+            _sentinel: keeps the rest from being passed by position, as in `tensorflow_hub`.
+            signature: `default`, `image_feature_vector`, `image_classification`, ...
+            as_dict: whether to return all outputs by name.
+            outputs: with `as_dict`, which outputs to compute (default: all; the endpoints of a
+                large batch are large).
+
+        Returns:
+            float32 [batch, num_features] features or [batch, num_classes] logits; or a dict of
+            these as `default` and every endpoint, float32 [batch, height, width, channels]. NumPy
+            arrays in inference; in training, tensors of Keras's backend.
+
+        Raises:
+            SignatureError: unknown signature.
+            InputError, InputTypeError: images that do not fit.
+            OutputError: an unknown output.
+        """
+        if _sentinel is not None:
+            raise TypeError("pass signature and as_dict by keyword")
+        known = self._signatures
+        task = known.task(signature)
+        names = known.select(outputs, signature, as_dict=bool(as_dict))
+        images, momentum = known.unpack(inputs, signature)
+        computed = self._compute(images, task, names, momentum)
+        return computed if as_dict else computed["default"]
+
+    def get_signature_names(self) -> list[str]:
+        """Names of the module's signatures."""
+        return self._signatures.names
+
+    def get_input_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """Describes the inputs of a signature.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        return self._signatures.inputs(signature)
+
+    def get_output_info_dict(self, signature: str | None = None) -> dict[str, TensorInfo]:
+        """Describes the outputs of a signature: `default`, and the endpoints for `as_dict=True`.
+
+        Raises:
+            SignatureError: unknown signature.
+        """
+        return self._signatures.outputs(signature)
+
+    def current_weights(self) -> Weights:
+        """The weights as they are now, in canonical form; the same object while they stay.
+
+        Raises:
+            WeightsError: values that are not finite: a training went wrong.
+        """
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that the next call computes with."""
+        return self.current_weights()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each logit is called: ImageNet's 1001 names, those that came along, or numbers.
+
+        Empty for a module that does not classify.
+        """
+        return self.current_weights().labels if self.info.task == "classification" else ()
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the bytes of an image file become what this module takes.
+
+        As a classifier of somebody's own says, else the plain one of the module's size.
+        """
+        classifier = self.current_weights().classifier
+        if classifier is None or classifier.preprocessing is None:
+            return Preprocessing(self.info.image_size, self.info.image_size)
+        return Preprocessing(**classifier.preprocessing.to_dict())
+
+    @property
+    def variable_map(self) -> Mapping[str, Any]:
+        """Variables by their TF-Slim name: float32 arrays in inference, Keras's in training."""
+        raise NotImplementedError
+
+    @property
+    def variables(self) -> list[Any]:
+        """Variables, sorted by name as in `tensorflow_hub`."""
+        return [value for _, value in sorted(self.variable_map.items())]
+
+    @property
+    def _signatures(self) -> Signatures:
+        raise NotImplementedError
+
+    def _compute(
+        self, images: Any, task: Task, names: tuple[str, ...], momentum: Any
+    ) -> dict[str, Any]:
+        """The named outputs of a batch."""
+        raise NotImplementedError
 
 
 def split_inputs(inputs: Any) -> tuple[Any, Any]:
