@@ -53,6 +53,9 @@ V2_STEM, V2_LAST = 32, 1280
 
 Family = Literal["mobilenet_v1", "mobilenet_v2"]
 
+# TF-Slim's root variable scopes.
+ROOTS: dict[Family, str] = {"mobilenet_v1": "MobilenetV1", "mobilenet_v2": "MobilenetV2"}
+
 # TF-Slim's dropout on the pooled features, before the logits, in training.
 DROPOUT_RATES: dict[Family, float] = {"mobilenet_v1": 1 - 0.999, "mobilenet_v2": 1 - 0.8}
 Kind = Literal["conv", "depthwise", "hidden", "logits"]
@@ -144,7 +147,7 @@ class Network:
     @property
     def scope(self) -> str:
         """Root variable scope: `MobilenetV1` or `MobilenetV2`."""
-        return "MobilenetV1" if self.family == "mobilenet_v1" else "MobilenetV2"
+        return ROOTS[self.family]
 
     @cached_property
     def convolutions(self) -> tuple[Layer, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.errors import TensorMismatchError
 from mobilenet_hub.keras.convolution import Logits
-from mobilenet_hub.keras.naming import is_canonical
+from mobilenet_hub.keras.naming import ROOTS
 from mobilenet_hub.networks import Network
 from mobilenet_hub.weights.canonical import Weights, from_tensors
 
@@ -28,7 +28,7 @@ def variables_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """
     found: dict[str, keras.Variable] = {}
     for variable in layer.weights:
-        if is_canonical(variable.path):
+        if variable.path.startswith(ROOTS):
             if variable.path in found:
                 raise TensorMismatchError(
                     f"{layer.name}, which holds two networks (pass the layer of one)",

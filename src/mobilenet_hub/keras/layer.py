@@ -27,7 +27,7 @@ from mobilenet_hub.signatures import (
     network_config,
     resolve_config,
 )
-from mobilenet_hub.weights.classifier import CARRIED
+from mobilenet_hub.weights.canonical import carried
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers.keras.loading import order_in_file
 from mobilenet_hub.weights.resolve import Spec, Trained, WeightsLike, resolve
@@ -157,7 +157,9 @@ class KerasLayer(InTraining, HubLayer):
         if type(inputs).__module__.startswith("tf_keras."):
             raise KerasLayerError(f"{_IN_TF_KERAS} Received: {inputs!r}")
         if isinstance(self._module, Reusable):
-            images, _ = self._module.unpack(inputs, self._calls.signature)
+            images, signature = inputs, self._calls.signature
+            if signature is not None or isinstance(inputs, Mapping | None):
+                images, _ = self._module.unpack(inputs, signature)
             check_tensor(images, self.info, self._image_shape)
         outputs = super().__call__(inputs, *args, **kwargs)
         if self._output_shape is not None:
@@ -220,7 +222,6 @@ class KerasLayer(InTraining, HubLayer):
                 f"string `handle`. Received: type(handle) {type(self._handle)}"
             )
         handle = self._handle if isinstance(self._handle, str) else self.info.handle
-        metadata = self.network_layer.metadata
         own = {
             "handle": handle,
             **network_config(handle, self.info, self.network_layer.network),
@@ -229,7 +230,7 @@ class KerasLayer(InTraining, HubLayer):
             "input_shape": self._image_shape,
             "weights": "random" if self._random else None,
             "weight_decay": self.network_layer.weight_decay,
-            "classifier": {key: text for key, text in metadata.items() if key in CARRIED},
+            "classifier": carried(self.network_layer.metadata),
             "frozen": self.network_layer.frozen() if self.trainable else [],
         }
         return super().get_config() | own | self._calls.get_config()

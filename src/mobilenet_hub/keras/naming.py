@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
+from mobilenet_hub import networks
 from mobilenet_hub.errors import TensorMismatchError
 
-_ROOTS = ("MobilenetV1", "MobilenetV2")
+ROOTS = tuple(f"{root}/" for root in networks.ROOTS.values())  # of canonical variables' paths
 _REQUIRES = (
     "This layer is mobilenet-hub's: `import mobilenet_hub.keras` before loading it "
     "(pip install 'mobilenet-hub[keras]')."
@@ -32,11 +33,6 @@ class HubLayer(keras.layers.Layer):
         return cls(**{key: value for key, value in config.items() if key != "requires"})
 
 
-def is_canonical(path: str) -> bool:
-    """Whether a variable's path is a canonical name."""
-    return path.partition("/")[0] in _ROOTS
-
-
 def save_by_name(variables: Iterable[keras.Variable], store: Any) -> None:
     """Put a layer's own variables into a Keras file under their names, not numbers."""
     for variable in variables:
@@ -57,4 +53,4 @@ def load_by_name(variables: Iterable[keras.Variable], store: Any, where: str) ->
 
 
 def _key(variable: keras.Variable) -> str:
-    return str(variable.path if is_canonical(variable.path) else variable.name)
+    return str(variable.path if variable.path.startswith(ROOTS) else variable.name)

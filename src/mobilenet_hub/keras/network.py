@@ -16,8 +16,7 @@ from mobilenet_hub.keras.convolution import Convolution, DataFormat, Logits, uns
 from mobilenet_hub.keras.inputs import InputScaling
 from mobilenet_hub.networks import DROPOUT_RATES, WEIGHT_DECAY, Network
 from mobilenet_hub.signatures import ExportsWeights, checked_momentum
-from mobilenet_hub.weights.canonical import Weights
-from mobilenet_hub.weights.classifier import carried, once_trained
+from mobilenet_hub.weights.canonical import Weights, carried, once_trained
 
 
 class NetworkLayer(keras.layers.Layer):
@@ -58,7 +57,8 @@ class NetworkLayer(keras.layers.Layer):
         super().__init__(name="network", dtype=dtype, autocast=False)
         network = weights.network if weights is not None else network or info.network
         self.info, self.network, self.is_unset = info, network, weights is None
-        momentum = checked_momentum(info.batch_norm_momentum if momentum is None else momentum)
+        self.metadata = once_trained(info.handle, weights)
+        momentum = info.batch_norm_momentum if momentum is None else checked_momentum(momentum)
         common = {"weight_decay": weight_decay, "dtype": dtype, "initial": unset}
         self.weight_decay = weight_decay
         self.scale = InputScaling(network.input_range, name="inputs_scaled", dtype=dtype)
@@ -74,14 +74,13 @@ class NetworkLayer(keras.layers.Layer):
             rate = DROPOUT_RATES[network.family]
             dropout = keras.layers.Dropout(rate, name="dropout", dtype=dtype)
             self.head = [dropout, *(Logits(layer, **common) for layer in network.head)]
-            self.head[-1].classifier = carried(weights)
+            self.head[-1].classifier = carried(self.metadata)
         for layer in (*self.convolutions, *self.head[1:]):
             layer.build()
         # Under this name they stand in Keras's files.
         self._sublayers = [self.scale, *self.convolutions, self.pool, *self.head]
         self.build()  # Keras's own: tells torch of the parameters
         self._last: Weights | None = None
-        self.metadata = once_trained(info.handle, weights)
         if weights is not None:
             assign_weights(self, weights)
             self._last = _only(weights, variables_by_name(self).keys())

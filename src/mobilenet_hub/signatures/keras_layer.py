@@ -148,7 +148,8 @@ def check_handle(handle: Any, tags: Collection[str] | None, load_options: Any) -
                 "Passing a callable handle is mutually exclusive with setting "
                 f"{name}. Received: {name}={value!r}"
             )
-    checked_tags(tags, "serve")
+    if tags:
+        checked_tags(tags, "serve")
 
 
 def resolve_config(options: dict[str, Any]) -> tuple[ModuleInfo, Network, Weights | None]:

@@ -25,8 +25,7 @@ from mobilenet_hub.tensorflow.network import (
     current_graph,
     made_outside,
 )
-from mobilenet_hub.weights.canonical import Weights, from_tensors
-from mobilenet_hub.weights.classifier import once_trained
+from mobilenet_hub.weights.canonical import Weights, from_tensors, once_trained
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 _KEYS = tf.compat.v1.GraphKeys

@@ -21,8 +21,7 @@ from mobilenet_hub.networks import Network
 from mobilenet_hub.signatures import BaseLoaded, checked_momentum, checked_tags
 from mobilenet_hub.tensorflow.inputs import unit_images
 from mobilenet_hub.tensorflow.network import MobileNet, l2_loss, made_outside
-from mobilenet_hub.weights.canonical import Weights, from_tensors
-from mobilenet_hub.weights.classifier import once_trained
+from mobilenet_hub.weights.canonical import Weights, from_tensors, once_trained
 from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 

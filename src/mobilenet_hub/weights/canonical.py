@@ -28,6 +28,7 @@ from mobilenet_hub.weights.safetensors_format import own_metadata, parse_safeten
 FORMAT = "mobilenet-hub/1"
 MAX_FILE_BYTES = 1 << 30  # the largest network is 25 MB; anything near this is not one
 PROTOTYPES = "prototypes"  # their name in a file, beside the tensors of the network
+_CARRIED = ("labels", "preprocessing", "activation", "input_range")  # through training
 _UNIT_LENGTH = 1e-3  # how far the length of a prototype may be from 1
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -145,6 +146,31 @@ def to_bytes(weights: Weights) -> bytes:
 def fingerprint(weights: Weights) -> str:
     """The sha256 of their canonical file, in hex: that of the file they are of, or would make."""
     return weights.sha256 or hashlib.sha256(to_bytes(weights)).hexdigest()
+
+
+def once_trained(handle: str, origin: Weights | None) -> dict[str, str]:
+    """The metadata of weights that are being trained.
+
+    Args:
+        handle: of the module.
+        origin: the weights that the training began with; None where a file brings them.
+
+    Returns:
+        Their provenance, and what of a classifier's settings training leaves as it is: not the
+        temperature and the threshold, which were fitted to the weights before.
+    """
+    if origin is None:
+        return {"handle": handle, "source": "a file, read and perhaps trained further"}
+    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
+    if "license" in origin.metadata:
+        began["license"] = origin.metadata["license"]
+    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
+    return {"handle": handle, "source": source, **carried(origin.metadata), **began}
+
+
+def carried(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What of a classifier's settings training leaves as it is, of the metadata of its weights."""
+    return {key: text for key, text in metadata.items() if key in _CARRIED}
 
 
 def load(path: str | PathLike[str], *, sha256: str | None = None) -> Weights:

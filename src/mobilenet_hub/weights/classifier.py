@@ -18,9 +18,7 @@ from mobilenet_hub.settings import ClassifierSettings
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.identify import candidates, known_handle
 
-__all__ = ["CARRIED", "ClassifierSettings", "Hidden", "carried", "make_classifier", "once_trained"]
-
-CARRIED = ("labels", "preprocessing", "activation", "input_range")  # through training
+__all__ = ["ClassifierSettings", "Hidden", "make_classifier"]
 
 
 class Hidden(NamedTuple):
@@ -91,32 +89,6 @@ def make_classifier(
     if prototypes is not None:
         prototypes = np.asarray(prototypes, np.float32)
     return Weights(net, tensors, metadata, prototypes=prototypes)
-
-
-def once_trained(handle: str, origin: Weights | None) -> dict[str, str]:
-    """The metadata of weights that are being trained.
-
-    Args:
-        handle: of the module.
-        origin: the weights that the training began with; None where a file brings them.
-
-    Returns:
-        Their provenance, and what of a classifier's settings training leaves as it is: not the
-        temperature and the threshold, which were fitted to the weights before.
-    """
-    if origin is None:
-        return {"handle": handle, "source": "a file, read and perhaps trained further"}
-    began = {"began_with_sha256": origin.sha256} if origin.sha256 else {}
-    if "license" in origin.metadata:
-        began["license"] = origin.metadata["license"]
-    source = f"trained, beginning with: {origin.metadata.get('source', 'given weights')}"
-    return {"handle": handle, "source": source, **carried(origin), **began}
-
-
-def carried(weights: Weights | None) -> dict[str, str]:
-    """What of a classifier's settings training leaves as it is, of the metadata of its weights."""
-    metadata = {} if weights is None else weights.metadata
-    return {key: text for key, text in metadata.items() if key in CARRIED}
 
 
 def _handle(backbone: Weights, settings: ClassifierSettings) -> str:

@@ -35,13 +35,8 @@ def batch_norm_infer(
     return ops.cast(_normalise(wide, gamma, beta, mean, variance, epsilon, axis), x.dtype)
 
 
-def is_float64(x: Any) -> bool:
-    """Whether `x` is: the frameworks' own operations normalise no float64 by float32."""
-    return bool(backend.standardize_dtype(x.dtype) == "float64")
-
-
 def _wide(x: Any) -> str:
-    return "float64" if is_float64(x) else "float32"
+    return "float64" if backend.standardize_dtype(x.dtype) == "float64" else "float32"
 
 
 def _normalise(

@@ -25,7 +25,7 @@ def batch_norm_train(
     x: Any, gamma: Any, beta: Any, *, epsilon: float, axis: int
 ) -> tuple[Any, Any, Any]:
     """See `mobilenet_hub.keras.ops`."""
-    if reference.is_float64(x):
+    if x.dtype == tf.float64:
         return reference.batch_norm_train(x, gamma, beta, epsilon=epsilon, axis=axis)
     statistics = []
 
@@ -44,7 +44,7 @@ def batch_norm_infer(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
 ) -> Any:
     """See `mobilenet_hub.keras.ops`."""
-    if reference.is_float64(x):
+    if x.dtype == tf.float64:
         return reference.batch_norm_infer(
             x, gamma, beta, mean, variance, epsilon=epsilon, axis=axis
         )

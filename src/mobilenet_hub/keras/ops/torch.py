@@ -40,7 +40,7 @@ def batch_norm_train(
 ) -> tuple[Any, Any, Any]:
     """See `mobilenet_hub.keras.ops`."""
     # torch refuses the variance of a single value.
-    if x.numel() <= x.shape[axis] or reference.is_float64(x):
+    if x.numel() <= x.shape[axis] or x.dtype == torch.float64:
         return reference.batch_norm_train(x, gamma, beta, epsilon=epsilon, axis=axis)
     # With momentum 1, torch leaves the batch's mean and unbiased variance in its running ones.
     mean, unbiased = torch.zeros_like(gamma.detach()), torch.zeros_like(gamma.detach())
@@ -55,7 +55,7 @@ def batch_norm_infer(
     x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float, axis: int
 ) -> Any:
     """See `mobilenet_hub.keras.ops`."""
-    if reference.is_float64(x):
+    if x.dtype == torch.float64:
         return reference.batch_norm_infer(
             x, gamma, beta, mean, variance, epsilon=epsilon, axis=axis
         )

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.networks import ROOTS
 from mobilenet_hub.weights.readers.base import Reading, damaged, file_size, finished, open_file
 from mobilenet_hub.weights.readers.dataflow import Constant
 from mobilenet_hub.weights.readers.head import without_head
@@ -40,7 +41,6 @@ MAX_CONFIG_BYTES = 16 << 20
 # `layers/depthwise_conv2d_9/vars/0`, where no name came along, or none of a variable.
 _CLASSES = "conv2d|depthwise_conv2d|batch_normalization|dense|keras_layer"
 _UNNAMED = re.compile(rf"(?:[^/]+/)*layers/(?:{_CLASSES})(?:_\d+)?/vars/\d+", re.ASCII)
-_SLIM_ROOTS = ("MobilenetV1", "MobilenetV2")
 _NOT_THE_MODEL = {"optimizer", "optimizer_weights", "_optimizer"}  # slots repeat the names
 
 
@@ -161,7 +161,7 @@ def _select(datasets: dict[str, Dataset], where: str) -> dict[str, str]:
     names = [(path, tuple(path.removesuffix(":0").split("/"))) for path in datasets]
     slim: dict[str, str] = {}
     for path, parts in names:
-        root = next((i for i, part in enumerate(parts[:-1]) if part in _SLIM_ROOTS), None)
+        root = next((i for i, part in enumerate(parts[:-1]) if part in ROOTS.values()), None)
         if root is None or len(parts) - root < 3:
             continue
         name = "/".join(parts[root:])  # before it are layers, models and scopes of anybody's
