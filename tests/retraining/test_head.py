@@ -13,6 +13,7 @@ from mobilenet_hub.retraining.choosing import (
     fit_temperature,
     probabilities,
 )
+from mobilenet_hub.retraining.cores import all_cores
 from mobilenet_hub.retraining.head import Regression, minimise, principal_axes
 
 
@@ -125,8 +126,8 @@ def test_the_strength_that_the_judging_fold_likes_best_is_chosen():
     fitted = regression(features, targets, folds)
     choice = choose_strength(fitted, targets, (3,), 3)
     best = min(choice.trials, key=lambda trial: trial.loss)
-    assert choice.strength == best.strength in STRENGTHS
-    rows, logits = fitted.logits(choice.coefficients, 3)
+    assert choice.best is best and best.strength in STRENGTHS
+    rows, logits = fitted.logits(choice.best.coefficients, 3)
     assert (rows % 4 == 3).all()
     assert cross_entropy(logits, targets[rows]) == pytest.approx(best.loss)
 
@@ -138,3 +139,42 @@ def test_temperature_makes_probabilities_true(true):
     chances = probabilities(logits / np.float32(true), multi_label=False)
     targets = (random.random((20_000, 1)) > np.cumsum(chances, axis=1)).sum(axis=1).clip(0, 3)
     assert fit_temperature(logits, targets) == pytest.approx(true, rel=0.05)
+
+
+def test_the_number_of_threads_changes_nothing():
+    features, targets = photos(1500)
+    axes, folds = principal_axes(features, np.arange(1500)), np.arange(1500) % 2
+    with all_cores(1) as one, all_cores(3) as three:
+        pieces = [Regression(features, axes, targets, 3, folds, None, p) for p in (one, three)]
+        found = [fitted.fit(1e-3) for fitted in pieces]
+    assert np.array_equal(found[0].kernel, found[1].kernel)
+    assert np.array_equal(found[0].biases, found[1].biases)
+
+
+def test_along_the_path_each_strength_begins_where_the_last_two_point_to():
+    features, targets = photos(600, spread=0.3)
+    folds, calls = np.arange(600) % 3, []
+    fitted = regression(features, targets, folds)
+    alone = fitted.fit
+
+    def counted(strength, without, start, gain):
+        calls.append(start)
+        return alone(strength, without, start, gain)
+
+    fitted.fit = counted
+    trials = choose_strength(fitted, targets, (2,), 2, patience=9).trials
+    assert calls[0] is None and calls[1] is trials[0].coefficients
+    for start, before, last in zip(calls[2:], trials, trials[1:], strict=False):
+        expected = 2 * last.coefficients.kernel - before.coefficients.kernel
+        assert np.allclose(start.kernel, expected, atol=1e-5)
+
+
+def test_a_step_that_went_much_too_far_is_shortened_by_more_than_a_half():
+    tries = []
+
+    def loss(x):
+        tries.append(x)
+        return float(1000 * np.vdot(x, x)), 2000 * x
+
+    assert np.abs(minimise(loss, np.ones((2, 2), np.float32))).max() < 1e-2
+    assert len(tries) < 8

@@ -39,8 +39,8 @@ def read_split(path: Path) -> dict[bytes, Side]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("too large")
-        with path.open("rb") as file:
-            table = pq.read_table(file, columns=["sha256", "side"], use_threads=False)
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=["sha256", "side"], use_threads=False)
         digests, sides = (column.to_pylist() for column in table.columns)
         found = {
             bytes.fromhex(value): side

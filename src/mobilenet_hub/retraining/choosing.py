@@ -8,7 +8,9 @@ the next chooses, three are learned from; then the head is learned from those fo
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,22 +22,25 @@ from mobilenet_hub.retraining.records import Data
 
 STRENGTHS = tuple(float(value) for value in 10.0 ** -np.arange(0.0, 6.1, 0.5))
 ROUGH = 1e-4  # gain of a step, relative to the loss, below which a head is good enough to judge
+FINE = 1e-5  # likewise, where it is to be told from another that is nearly as good
 PATIENCE = 2  # strengths without a lower loss before the path ends
 _TEMPERATURES = (0.05, 20.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """What came of one strength.
 
     Attributes:
         strength: of L2.
+        coefficients: learned with it.
         train_accuracy: on the photos learned from.
         accuracy, loss: on those that judge: the share of right answers (of right labels where a
             photo may have several), and the mean cross-entropy.
     """
 
     strength: float
+    coefficients: Coefficients
     train_accuracy: float
     accuracy: float
     loss: float
@@ -46,13 +51,11 @@ class Choice:
     """A chosen strength.
 
     Attributes:
-        strength: that is best.
-        coefficients: learned with it.
+        best: what came of it.
         trials: of all strengths tried.
     """
 
-    strength: float
-    coefficients: Coefficients
+    best: Trial
     trials: tuple[Trial, ...]
 
 
@@ -75,7 +78,7 @@ def choose_strength(
     strengths: Sequence[float] = STRENGTHS,
     patience: int = PATIENCE,
     gain: float = ROUGH,
-    start: Coefficients | None = None,
+    path: Sequence[Coefficients] = (),
     merit: Callable[[Trial], tuple[float, float]] = least_loss,
 ) -> Choice:
     """Go down the path of strengths until the loss on the photos of a fold rises.
@@ -88,33 +91,44 @@ def choose_strength(
         strengths: to try, descending.
         patience: strengths without a lower loss before the path ends.
         gain: of a step, relative to the loss, below which it is the last.
-        start: coefficients to begin from.
+        path: coefficients near those that are looked for, a strength each, where they are known.
         merit: what is best.
     """
     trials: list[Trial] = []
-    coefficients = start
-    best: Coefficients | None = None
     for strength in strengths:
-        coefficients = regression.fit(strength, without, coefficients, gain)
+        begin = _begin(trials, path)
+        coefficients = regression.fit(strength, without, begin, gain)
         rows, logits = regression.logits(coefficients, judge)
         learned = [
             accuracy(found[1], targets[found[0]])
             for fold in range(regression.folds)
             if fold not in without and len((found := regression.logits(coefficients, fold))[0])
         ]
-        trial = Trial(
-            strength,
-            float(np.mean(learned)),
-            accuracy(logits, targets[rows]),
-            cross_entropy(logits, targets[rows]),
+        trials.append(
+            Trial(
+                strength,
+                coefficients,
+                float(np.mean(learned)),
+                accuracy(logits, targets[rows]),
+                cross_entropy(logits, targets[rows]),
+            )
         )
-        if best is None or merit(trial) > max(map(merit, trials)):
-            best = coefficients
-        trials.append(trial)
         if len(trials) - int(np.argmin([each.loss for each in trials])) > patience:
             break
-    assert best is not None
-    return Choice(max(trials, key=merit).strength, best, tuple(trials))
+    return Choice(max(trials, key=merit), tuple(trials))
+
+
+def _begin(trials: Sequence[Trial], path: Sequence[Coefficients]) -> Coefficients | None:
+    """Where to look for the next coefficients: they go on as they do on the known path, or did.
+
+    Where classes can be told apart, coefficients grow by as much with each step of the path.
+    """
+    if not trials:
+        return path[0] if path else None
+    last, number = trials[-1].coefficients, len(trials)
+    if path:
+        return last.moved(path[number - 1], path[number])
+    return last.moved(trials[-2].coefficients, last) if number > 1 else last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +152,7 @@ def cross_validate(
     data: Data,
     divide: Callable[[int], NDArray[np.int64]],
     weights: Floats | None,
+    pool: ThreadPoolExecutor,
     *,
     strength: float | None = None,
     repeats: int = 1,
@@ -152,6 +167,7 @@ def cross_validate(
         divide: gives the fold of each, in another way for each number; −1 for photos that take no
             part, whose logits are NaN.
         weights: float32 [photos], how much each counts; alike where None.
+        pool: has a fold in each thread.
         strength: of L2, where it was chosen elsewhere; chosen within each fold where None.
         repeats: how often it is done.
         on_fold: called after each fold.
@@ -161,26 +177,29 @@ def cross_validate(
     for repeat in range(repeats):
         folds = divide(repeat)
         regression = Regression(features, axes, data.targets, len(data.labels), folds, weights)
-        for fold in range(regression.folds):
-            temperature, chosen, start = 1.0, strength, None
-            if chosen is None:
-                judge = (fold + 1) % regression.folds
-                choice = choose_strength(
-                    regression,
-                    data.targets,
-                    (fold, judge),
-                    judge,
-                    strengths=STRENGTHS[::2],
-                    patience=1,
-                )
-                rows, judged = regression.logits(choice.coefficients, judge)
-                temperature = fit_temperature(judged, data.targets[rows])
-                chosen, start = choice.strength, choice.coefficients
-            coefficients = regression.fit(chosen, (fold,), start, ROUGH)
-            rows, found = regression.logits(coefficients, fold)
-            logits[repeat, rows], calibrated[repeat, rows] = found, found / np.float32(temperature)
+        judge_fold = partial(_judge_fold, regression, data.targets, strength)
+        for rows, found, temperature in pool.map(judge_fold, range(regression.folds)):
+            logits[repeat, rows] = found
+            calibrated[repeat, rows] = found / np.float32(temperature)
             on_fold()
     return OutOfFold(logits, calibrated, nested=strength is None)
+
+
+def _judge_fold(
+    regression: Regression, targets: NDArray[Any], strength: float | None, fold: int
+) -> tuple[NDArray[np.intp], Floats, float]:
+    """The photos of a fold, by their rows, their logits by a head of the others, a temperature."""
+    temperature, start = 1.0, None
+    if strength is None:
+        judge = (fold + 1) % regression.folds
+        best = choose_strength(
+            regression, targets, (fold, judge), judge, strengths=STRENGTHS[::2], patience=1
+        ).best
+        rows, judged = regression.logits(best.coefficients, judge)
+        temperature = fit_temperature(judged, targets[rows])
+        strength, start = best.strength, best.coefficients
+    coefficients = regression.fit(strength, (fold,), start, ROUGH)
+    return *regression.logits(coefficients, fold), temperature
 
 
 def fit_temperature(logits: Floats, targets: NDArray[Any]) -> float:

@@ -4,13 +4,15 @@ The loss is scikit-learn's `LogisticRegression`, divided by the number of photos
 cross-entropy plus `strength / 2` times the squared kernel (biases are free), so a strength is
 `1 / (C · photos)`. What makes it fast: features are turned once into their principal axes, where
 the curvature of the loss is nearly diagonal and L-BFGS (Nocedal and Wright, Numerical Optimization,
-algorithm 7.4) needs ten to twenty steps; it is float32; each strength starts from the last; folds
-are slices of one array, never copies.
+algorithm 7.4) needs ten to twenty steps; it is float32; each strength starts where the last ones
+point to; folds are slices of one array, never copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +24,15 @@ Floats = NDArray[np.float32]
 
 _MEMORY = 10  # pairs of steps that L-BFGS remembers
 _STEPS = 300  # at most
+_SMALL = 0.1  # a loss below which gains count as of this: other photos lose more
 _GRADIENT = 1e-5  # below which, in the turned space, it has converged
-CONVERGED = 1e-6  # gain of a step, relative to the loss, likewise
+CONVERGED = 1e-7  # gain of a step, relative to the loss, likewise
 _ARMIJO = 1e-4
+_SHORTEN = (1 / 32, 1 / 2)  # a step that went too far, by a factor between these
 _ROUNDING = 1e-7  # of a loss in float32, relative
 _NOTHING = 1e-6  # share of the greatest variance that is rounding
-_ROWS = 16_384  # of logits in memory at once
+_PIECES = 8  # that photos are divided into, for as many cores
+_ROWS = 512, 16_384  # least and most of a piece: fewer are slow, of more the logits take memory
 
 
 class Coefficients(NamedTuple):
@@ -35,6 +40,12 @@ class Coefficients(NamedTuple):
 
     kernel: Floats
     biases: Floats
+
+    def moved(self, start: Coefficients, end: Coefficients) -> Coefficients:
+        """These, moved by as much as lies between two others."""
+        return Coefficients(
+            self.kernel + (end.kernel - start.kernel), self.biases + (end.biases - start.biases)
+        )
 
     def among(self, axes: Axes) -> Coefficients:
         """The same, of more axes: those with less variance come first."""
@@ -73,6 +84,7 @@ class Regression:
         classes: how many there are.
         folds: int [photos], from 0; photos of −1 are left out of everything.
         weights: float32 [photos], how much each photo counts; alike by default.
+        pool: computes pieces of the photos; the calling thread by default.
     """
 
     def __init__(
@@ -83,6 +95,7 @@ class Regression:
         classes: int,
         folds: NDArray[np.int64],
         weights: Floats | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.classes = classes
         order = np.argsort(folds, kind="stable")
@@ -91,8 +104,10 @@ class Regression:
         self._order, self._targets = order, targets[order]
         self._weights = (np.ones(len(folds), np.float32) if weights is None else weights)[order]
         self._axes = axes
+        self._map: Callable[..., Iterator[Any]] = pool.map if pool else map
+        self._piece = min(max(len(order) // _PIECES, _ROWS[0]), _ROWS[1])
         self._rows: Floats = np.empty((len(order), len(axes.variances)), np.float32)
-        for part in _pieces(0, len(order)):  # no copy of all of them in between
+        for part in _pieces(0, len(order), _ROWS[1]):  # no copy of all of them in between
             np.matmul(features[order[part]] - axes.mean, axes.axes, out=self._rows[part])
 
     def fit(
@@ -115,25 +130,22 @@ class Regression:
             np.zeros(self.classes, np.float32),
         )
         parts = self._parts(without)
+        total = sum(float(self._weights[part].sum()) for part in parts)
         curvature = max(self._curvature(start, parts), 1e-4)
         scales = np.sqrt(curvature * self._axes.variances + strength)[:, None].astype(np.float32)
         bias_scale = np.float32(np.sqrt(curvature))
-        total = sum(float(self._weights[part].sum()) for part in parts)
-        buffer = np.empty((len(self._rows[0]) + 1, self.classes), np.float32)
 
         def loss(point: Floats) -> tuple[float, Floats]:
             """In the space where the curvature is about 1 in every direction."""
             kernel, biases = point[:-1] / scales, point[-1] / bias_scale
-            gradient = np.zeros_like(buffer)
             value = 0.5 * strength * float(np.vdot(kernel, kernel))
-            for part in parts:
-                logits = self._rows[part] @ kernel
-                logits += biases
-                value += self._cross_entropy(logits, part) / total
-                logits *= (self._weights[part] / np.float32(total))[:, None]
-                gradient[:-1] += self._rows[part].T @ logits
-                gradient[-1] += logits.sum(axis=0)
-            gradient[:-1] += np.float32(strength) * kernel
+            gradient = np.zeros_like(point)
+            np.multiply(kernel, np.float32(strength), out=gradient[:-1])
+            piece = partial(self._piece_loss, Coefficients(kernel, biases), total)
+            for piece_value, of_kernel, of_biases in self._map(piece, parts):
+                value += piece_value
+                gradient[:-1] += of_kernel
+                gradient[-1] += of_biases
             gradient[:-1] /= scales
             gradient[-1] /= bias_scale
             return value, gradient
@@ -158,12 +170,24 @@ class Regression:
         return Head(kernel, of.biases - self._axes.mean @ kernel)
 
     def _parts(self, without: Collection[int]) -> list[slice]:
-        """Some folds, in as few pieces of up to `_ROWS` rows as they can be."""
+        """Some folds, in pieces."""
         kept = np.ones(len(self._order), bool)
         for fold in without:
             kept[self._ends[fold] : self._ends[fold + 1]] = False
         borders = np.flatnonzero(np.diff(kept, prepend=False, append=False)).reshape(-1, 2)
-        return [part for start, end in borders.tolist() for part in _pieces(start, end)]
+        return [
+            part for start, end in borders.tolist() for part in _pieces(start, end, self._piece)
+        ]
+
+    def _piece_loss(
+        self, at: Coefficients, total: float, part: slice
+    ) -> tuple[float, Floats, Floats]:
+        """What some photos add to the loss, and to its gradients by kernel and biases."""
+        logits = self._rows[part] @ at.kernel
+        logits += at.biases
+        value = self._cross_entropy(logits, part) / total
+        logits *= (self._weights[part] / np.float32(total))[:, None]
+        return value, self._rows[part].T @ logits, logits.sum(axis=0)
 
     def _cross_entropy(self, logits: Floats, part: slice) -> float:
         """The sum over photos; logits become its gradient by them, in place."""
@@ -184,11 +208,15 @@ class Regression:
 
     def _curvature(self, at: Coefficients, parts: list[slice]) -> float:
         """The mean of p (1 − p) over photos and classes: how curved the loss is there."""
-        part = parts[0]  # an estimate is enough
-        gradient = self._rows[part] @ at.kernel + at.biases
-        self._cross_entropy(gradient, part)
-        p = np.abs(gradient)  # p of a class that is not the photo's, 1 − p of one that is
-        return float(np.mean(p * (1 - p), dtype=np.float64))
+
+        def summed(part: slice) -> float:
+            gradient = self._rows[part] @ at.kernel + at.biases
+            self._cross_entropy(gradient, part)
+            p = np.abs(gradient)  # p of a class that is not the photo's, 1 − p of one that is
+            return float(np.sum(p * (1 - p), dtype=np.float64))
+
+        photos: int = sum(part.stop - part.start for part in parts)
+        return float(sum(self._map(summed, parts))) / (photos * self.classes)
 
 
 def minimise(
@@ -214,7 +242,8 @@ def minimise(
             new_value, new_gradient = loss(there)
             if new_value <= value - _ARMIJO * length * slope + _ROUNDING * abs(value):
                 break
-            length /= 2
+            excess = new_value - value + length * slope  # above the tangent: a parabola's least
+            length *= min(max(length * slope / (2 * excess), _SHORTEN[0]), _SHORTEN[1])
             if length < 1e-6:
                 return point  # as good as float32 can tell
         step, change = there - point, new_gradient - gradient
@@ -223,7 +252,7 @@ def minimise(
             memory = [*memory[-_MEMORY + 1 :], (step, change, 1 / product)]
         gain = value - new_value
         point, value, gradient = there, new_value, new_gradient
-        if gain < least_gain * abs(value):
+        if gain < least_gain * max(abs(value), _SMALL):
             break
     return point
 
@@ -244,8 +273,8 @@ def _direction(gradient: Floats, memory: list[tuple[Floats, Floats, float]]) -> 
     return direction
 
 
-def _pieces(start: int, end: int) -> list[slice]:
-    return [slice(at, min(at + _ROWS, end)) for at in range(start, end, _ROWS)]
+def _pieces(start: int, end: int, rows: int) -> list[slice]:
+    return [slice(at, min(at + rows, end)) for at in range(start, end, rows)]
 
 
 def principal_axes(features: Floats, rows: NDArray[np.intp]) -> Axes:
@@ -261,12 +290,12 @@ def principal_axes(features: Floats, rows: NDArray[np.intp]) -> Axes:
     """
     count, wide = max(len(rows), 1), features.shape[1]
     total = np.zeros(wide)
-    for part in _pieces(0, len(rows)):
+    for part in _pieces(0, len(rows), _ROWS[1]):
         total += features[rows[part]].sum(axis=0, dtype=np.float64)
     mean = np.asarray(total / count, np.float32)
     if len(rows) >= wide:
         gram = np.zeros((wide, wide), np.float32)
-        for part in _pieces(0, len(rows)):
+        for part in _pieces(0, len(rows), _ROWS[1]):
             centred = features[rows[part]] - mean
             gram += centred.T @ centred
         values, axes = np.linalg.eigh(gram)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,12 @@ from mobilenet_hub.errors import InputError
 from mobilenet_hub.evaluation.records import Curve
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.retraining.choosing import (
+    FINE,
     ROUGH,
     STRENGTHS,
     Choice,
     OutOfFold,
+    Trial,
     accuracy,
     choose_strength,
     cross_validate,
@@ -25,7 +28,7 @@ from mobilenet_hub.retraining.choosing import (
 from mobilenet_hub.retraining.data.features import Photos
 from mobilenet_hub.retraining.data.reading import class_counts
 from mobilenet_hub.retraining.data.split import LEAST_TEST_PHOTOS, folds_of, strata
-from mobilenet_hub.retraining.head import CONVERGED, Axes, Floats, Regression, principal_axes
+from mobilenet_hub.retraining.head import Axes, Floats, Regression, principal_axes
 from mobilenet_hub.retraining.records import Data, Head
 from mobilenet_hub.retraining.rejecting import choose_prototypes, fit_threshold, reject_scores
 
@@ -105,6 +108,7 @@ def learn(
     axes: Axes,
     components: NDArray[np.intp],
     settings: LearningSettings,
+    pool: ThreadPoolExecutor,
 ) -> Learned:
     """A head from the training side, its strength chosen on the validation side.
 
@@ -118,6 +122,7 @@ def learn(
         axes: that they vary along (`axes_of`).
         components: of what is tied together.
         settings: how.
+        pool: computes.
     """
     sides = np.asarray(data.sides)
     train, judges = sides == "train", sides == "val"
@@ -129,30 +134,29 @@ def learn(
     folds[judges] = _JUDGES
     judge = _JUDGES if judges.any() else quarters - 1
     weights = _photo_weights(data, train) if settings.balance else None
-    material = (data.targets, len(data.labels), folds, weights)
+    material = (data.targets, len(data.labels), folds, weights, pool)
     rough = Regression(photos.features, axes.main(MAIN), *material)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
-    rough_choice = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
-    growing = _learning_curve(rough, data, rough_choice, judge, folds)
+    roughly = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
+    growing = _learning_curve(rough, data, roughly.best, judge, folds)
     del rough
     regression = Regression(photos.features, axes, *material)
-    choice = choose_strength(
+    near = _beside(roughly)
+    best = choose_strength(
         regression, data.targets, (judge,), judge,
-        strengths=_beside(rough_choice), gain=CONVERGED,
-        start=rough_choice.coefficients.among(axes), merit=most_right,
-    )  # fmt: skip
-    coefficients = choice.coefficients
-    if not judges.any():
-        coefficients = regression.fit(choice.strength, (), coefficients)
-    path_curve = replace(_path_of_strengths(rough_choice), chosen=choice.strength)
-    return Learned(regression.head(coefficients), choice.strength, (path_curve, growing))
+        strengths=[trial.strength for trial in near], gain=FINE,
+        path=[trial.coefficients.among(axes) for trial in near], merit=most_right,
+    ).best  # fmt: skip
+    learned_without = (judge,) if judges.any() else ()
+    coefficients = regression.fit(best.strength, learned_without, best.coefficients)
+    path_curve = replace(_path_of_strengths(roughly), chosen=best.strength)
+    return Learned(regression.head(coefficients), best.strength, (path_curve, growing))
 
 
-def _beside(choice: Choice) -> tuple[float, ...]:
+def _beside(choice: Choice) -> tuple[Trial, ...]:
     """The chosen strength and its neighbours on the path, descending."""
-    tried = [trial.strength for trial in choice.trials]
-    at = tried.index(choice.strength)
-    return tuple(tried[max(at - 1, 0) : at + 2])
+    at = choice.trials.index(choice.best)
+    return choice.trials[max(at - 1, 0) : at + 2]
 
 
 def fit_head(data: Data, photos: Photos, components: NDArray[np.intp], head: Head) -> Fitted:
@@ -183,6 +187,7 @@ def validate(
     components: NDArray[np.intp],
     settings: LearningSettings,
     strength: float,
+    pool: ThreadPoolExecutor,
     on_fold: Callable[[int, int], None],
 ) -> OutOfFold:
     """What heads that had not seen them say of all photos but those of the test side.
@@ -197,6 +202,7 @@ def validate(
         components: of what is tied together.
         settings: how a head is learned.
         strength: that was chosen.
+        pool: computes.
         on_fold: told how many of how many folds are done.
     """
     taking_part = np.asarray(data.sides) != "test"
@@ -220,7 +226,7 @@ def validate(
 
     chosen = settings.strength if nested else strength
     return cross_validate(
-        photos.features, axes.main(MAIN), data, divide, weights,
+        photos.features, axes.main(MAIN), data, divide, weights, pool,
         strength=chosen, repeats=repeats, on_fold=count_fold,
     )  # fmt: skip
 
@@ -283,16 +289,16 @@ def _path_of_strengths(choice: Choice) -> Curve:
 
 
 def _learning_curve(
-    regression: Regression, data: Data, choice: Choice, judge: int, folds: NDArray[np.int64]
+    regression: Regression, data: Data, best: Trial, judge: int, folds: NDArray[np.int64]
 ) -> Curve:
     """Accuracy with one quarter of the photos to learn from, with two, and so on."""
     counts, found = [], []
     learned = [fold for fold in range(_QUARTERS) if fold != judge and (folds == fold).any()]
     for number in range(1, len(learned) + 1):
         unused = {judge, *learned[number:]}
-        coefficients = choice.coefficients
+        coefficients = best.coefficients
         if number < len(learned):
-            coefficients = regression.fit(choice.strength, unused, coefficients, ROUGH)
+            coefficients = regression.fit(best.strength, unused, coefficients, ROUGH)
         rows, logits = regression.logits(coefficients, judge)
         counts.append(float(np.isin(folds, learned[:number]).sum()))
         found.append(accuracy(logits, data.targets[rows]))

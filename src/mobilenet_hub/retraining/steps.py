@@ -22,6 +22,7 @@ from mobilenet_hub.pipeline.dataset.id_sets import digest
 from mobilenet_hub.pipeline.progress import Progress
 from mobilenet_hub.pipeline.sources.items import Item
 from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.retraining.cores import all_cores, single_threaded_blas
 from mobilenet_hub.retraining.data.features import Embedded, Photos, embed_items
 from mobilenet_hub.retraining.data.reading import check_classes
 from mobilenet_hub.retraining.data.split import Split, decide_sides
@@ -171,20 +172,22 @@ def train(
 ) -> tuple[Summary, Weights]:
     """The classifier, and what is known of it."""
     data, photos, components = found.sided, found.photos, found.components
-    axes = axes_of(data, photos)
-    learned = learn(data, photos, axes, components, run.learning)
-    run.note(f"strength {learned.strength:.3g} chosen")
-    out_of_fold = validate(
-        data, photos, axes, components, run.learning, learned.strength,
-        lambda done, total: run.note(f"fold {done} of {total}"),
-    )  # fmt: skip
+    with all_cores(run.threads) as pool:
+        axes = axes_of(data, photos)
+        learned = learn(data, photos, axes, components, run.learning, pool)
+        run.note(f"strength {learned.strength:.3g} chosen")
+        out_of_fold = validate(
+            data, photos, axes, components, run.learning, learned.strength, pool,
+            lambda done, total: run.note(f"fold {done} of {total}"),
+        )  # fmt: skip
     head, curves = learned.head, learned.curves
     chosen: dict[str, Any] = {"strength": learned.strength}
     if fine_tuning is not None:
         run, photos, tuned = _fine_tune(run, found, head, fine_tuning, place)
         head, curves = tuned.head, (*tuned.curves, *curves)
         chosen |= tuned.chosen
-    fitted = fit_head(data, photos, components, head)
+    with single_threaded_blas():
+        fitted = fit_head(data, photos, components, head)
     chosen["temperature"] = fitted.temperature
     unknown_scores = None
     if unknown is not None:
