@@ -33,14 +33,15 @@ def build(family, alpha, top):
     return model
 
 
-def write(model, path):
+def write(model, path, traces):
     """Every format there is, each beside the others."""
     np.savez(f"{path}.npz", *model.get_weights())
     model.save(f"{path}.keras")
     model.save(f"{path}.h5")
     model.save_weights(f"{path}.weights.h5")
     if keras.__version__.startswith("2."):
-        model.save(f"{path}.savedmodel", save_format="tf")
+        # Most of the time goes into tracing functions, which readers of variables do not look at.
+        model.save(f"{path}.savedmodel", save_format="tf", save_traces=traces)
         model.save_weights(f"{path}.tf", save_format="tf")
         model.save_weights(f"{path}.legacy.h5", save_format="h5")
     else:
@@ -54,7 +55,7 @@ def main():
     for family, alpha, top in chosen[: int(sys.argv[2]) if len(sys.argv) > 2 else None]:
         keras.backend.clear_session()
         name = f"{family}_{alpha}_{'top' if top else 'features'}"
-        write(build(family, alpha, top), folder / name)
+        write(build(family, alpha, top), folder / name, traces=alpha == 1)
     print(keras.__version__)
 
 
