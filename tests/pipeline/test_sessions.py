@@ -17,7 +17,7 @@ def test_many_small_calls_compile_once(module, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(sessions, "_graph", never)
+    monkeypatch.setattr(sessions, "graph_of", never)
     (second,) = embed(values, module, size=SIZE)
     np.testing.assert_array_equal(first.embedding, second.embedding)
     with pytest.raises(AssertionError, match="compiled again"):

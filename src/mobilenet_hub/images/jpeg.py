@@ -148,7 +148,8 @@ def decode(
     else:
         limit = header.height * header.width
         pixels = np.asarray(formats.decode(bytes(data), "JPEG", path, limit, upright=False))
-    return turned_upright(pixels, header.orientation if upright else 1)
+    turned = upright and header.orientation != 1
+    return turned_upright(pixels, header.orientation) if turned else pixels
 
 
 def _decode_scaled(

@@ -40,14 +40,12 @@ def turned_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.u
 
     Args:
         picture: uint8 [height, width, 3] as stored.
-        orientation: 1 to 8. EXIF says which edge of the scene the stored first row and first
-            column are; undoing it is at most a transposition, then flips.
+        orientation: 2 to 8 (1 is upright). EXIF says which edge of the scene the stored first row
+            and first column are; undoing it is at most a transposition, then flips.
 
     Returns:
         uint8, C-contiguous; height and width change places for 5 to 8.
     """
-    if orientation == 1:
-        return picture
     if orientation >= 5:
         picture = picture.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):  # upside down (after the transposition, if any)

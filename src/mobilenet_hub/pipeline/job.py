@@ -140,7 +140,10 @@ def embed_to(
         perceptual_hash=perceptual_hash,
     )  # fmt: skip
     single = formats.is_single(path)
-    _check_errors(None if errors is None else Path(errors), path, single=single)
+    if errors is not None:
+        _check_errors(Path(errors), path)
+    elif single:
+        refuse_other_errors(formats.errors_path(path))
     if single:
         single_file.check_output(path, settings, restart=restart)
         if shard != (0, 1):
@@ -162,7 +165,7 @@ def embed_to(
         with closing(stream):
             while (results := stop.waiting_for(stream)) is not None:
                 dataset.add(results)
-                incomplete |= any(map(dataset.may_hide_others, results.outcomes))
+                incomplete |= single and any(map(dataset.may_hide_others, results.outcomes))
                 counts.add(results)
                 if progress is not None:
                     progress.update(counts)
@@ -180,7 +183,7 @@ def embed_to(
         if single and errors is None and not failures:
             listed.unlink(missing_ok=True)  # beside a file, an empty list would say nothing
         else:
-            formats.write_failures(listed, dataset.failures())
+            formats.write_failures(listed, dataset.failures() if failures else ())
         if single and not interrupted and (rows or path.exists()):  # a file of no rows is nothing
             single_file.pack(path, dataset)
     return Summary(
@@ -189,12 +192,8 @@ def embed_to(
     )  # fmt: skip
 
 
-def _check_errors(errors: Path | None, output: Path, *, single: bool) -> None:
+def _check_errors(errors: Path, output: Path) -> None:
     """Refuse a list of errors that cannot be written, or only over something else."""
-    if errors is None:
-        if single:
-            refuse_other_errors(formats.errors_path(output))
-        return
     if errors.suffix.lower() not in (".jsonl", ".parquet"):
         raise InputError(f"errors are listed as .jsonl or .parquet. Received: {str(errors)!r}")
     errors, output = errors.absolute(), output.absolute()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass, replace
 
 from mobilenet_hub.pipeline.dataset.id_sets import DigestSet, digest
 from mobilenet_hub.pipeline.dataset.writer import Shard
@@ -11,6 +11,7 @@ from mobilenet_hub.pipeline.sources.items import BrokenItem, BytesItem, FileItem
 from mobilenet_hub.pipeline.sources.source import Source
 
 
+@dataclass(slots=True)
 class Selection:
     """The items of one shard.
 
@@ -18,34 +19,32 @@ class Selection:
     earlier one (rows of a table, members of an archive) get ids of their own, `ID#2`, `ID#3` and so
     on in the order of the source.
 
-    Args:
+    Attributes:
         source: of the items.
         shard: (i, n) for the i-th of n.
         remember: whether `seen` is wanted though the source names nothing twice.
-
-    Attributes:
         duplicates: how many were left out.
         renamed: how many got ids of their own.
         seen: digests of the ids so far.
     """
 
-    def __init__(self, source: Source, shard: Shard, *, remember: bool) -> None:
-        self.duplicates = self.renamed = 0
-        self.seen = DigestSet()
-        self._origins = DigestSet()
-        self._source = source
-        self._shard = shard
-        self._remember = remember
-        self._numbers: dict[str, int] = {}  # of the last item for each id that came twice
+    source: Source
+    shard: Shard
+    remember: bool
+    duplicates: int = 0
+    renamed: int = 0
+    seen: DigestSet = field(default_factory=DigestSet)
+    _origins: DigestSet = field(default_factory=DigestSet)
+    _numbers: dict[str, int] = field(default_factory=dict)  # the last, for each id that came twice
 
     def __iter__(self) -> Iterator[Item]:
         """The items, in the order of the source."""
-        index, shards = self._shard
-        for item in self._source.items():
+        index, shards = self.shard
+        for item in self.source.items():
             if shards > 1 and int.from_bytes(digest(item.id)[:8], "big") % shards != index:
                 continue
-            if self._source.distinct:
-                if self._remember:
+            if self.source.distinct:
+                if self.remember:
                     self.seen.add(digest(item.id))
             elif not self._origins.add(digest(item.id, _origin(item))):
                 self.duplicates += 1
@@ -63,8 +62,8 @@ class Selection:
         identity = f"{item.id}#{number}"
         if isinstance(item, FileItem):
             return FileItem(item.path, identity)
-        if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            return dataclasses.replace(item, id=identity)
+        if is_dataclass(item) and not isinstance(item, type):
+            return replace(item, id=identity)
         return BrokenItem(identity, item.path, "list", f"another item has the id {item.id!r}")
 
 

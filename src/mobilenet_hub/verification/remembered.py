@@ -1,4 +1,4 @@
-"""The outcome of `verify` for what a run computes with, kept for this machine.
+"""The outcome of `verify` for what a run computes with, kept for this process and this machine.
 
 It goes into every dataset as information: nothing depends on it, so that parts from unequal
 machines may lie side by side.
@@ -11,6 +11,7 @@ import json
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mobilenet_hub.errors import EngineError
 from mobilenet_hub.files import write_atomically
@@ -21,6 +22,7 @@ from mobilenet_hub.verification.verify import verify
 from mobilenet_hub.weights.storage.cache import default_directory
 
 _MOST_BYTES = 200  # of a line that is kept
+_known: dict[str, str] = {}  # in this process, by all that decides it
 
 
 def remembered(module: InferenceModule) -> str:
@@ -34,11 +36,18 @@ def remembered(module: InferenceModule) -> str:
     """
     if module.info.image_size != SIZE:
         return "no golden outputs"
-    compute = module.compute
-    how = {**module.identity((SIZE, SIZE)), **asdict(compute), "machine": asdict(this_machine())}
+    how: dict[str, Any] = {**module.identity((SIZE, SIZE)), **asdict(module.compute)}
+    how["machine"] = asdict(this_machine())
     del how["threads"]  # never changes a result
-    name = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:32]
-    path = default_directory() / "verified" / f"{name}.txt"
+    key = json.dumps(how, sort_keys=True)
+    if key not in _known:
+        _known[key] = _kept_or_computed(module, hashlib.sha256(key.encode()).hexdigest()[:32])
+    return _known[key]
+
+
+def _kept_or_computed(module: InferenceModule, name: str) -> str:
+    """What a file of that name in the cache says; else what is computed now, and kept there."""
+    path, compute = default_directory() / "verified" / f"{name}.txt", module.compute
     if (kept := _read(path)) is not None:
         return kept
     if golden_of(module.current_weights()) is None:

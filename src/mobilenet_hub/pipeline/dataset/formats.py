@@ -61,14 +61,13 @@ def is_single(path: Path) -> bool:
             "the output must be a file or a folder: an interrupted run goes on from what is there. "
             "Received: '-', standard output"
         )
-    if format_of(path) is not None:
-        return True
-    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
+    suffix = path.suffix.lower()
+    if suffix in _OTHER_FORMATS and not path.is_dir():
         raise InputError(
             f"the output must be a folder, or a file in {', '.join(SUFFIXES)} (a folder of "
             f"that name is taken if it is there already). Received: {str(path)!r}"
         )
-    return False
+    return suffix in SUFFIXES
 
 
 def files_of(path: Path) -> list[Path]:

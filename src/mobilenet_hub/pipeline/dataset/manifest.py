@@ -21,6 +21,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def _clamped(number: int) -> int:
     return max(-(2**63), min(number, 2**63 - 1))
 
 
+@cache
 def _schema() -> Any:
     """Of a manifest: see above."""
     import pyarrow as pa
@@ -65,16 +68,17 @@ def _schema() -> Any:
     return pa.schema([pa.field("id", text, nullable=False), *fields.items()])
 
 
+@dataclass(slots=True)
 class Done:
     """Which items need no more work. Pickles, for workers in other processes.
 
-    Args:
+    Attributes:
         content_hash: whether items are told by what is in them, not by size and time.
+        keys: digests of what they must be like.
     """
 
-    def __init__(self, *, content_hash: bool = False) -> None:
-        self.content_hash = content_hash
-        self.keys = DigestSet()
+    content_hash: bool = False
+    keys: DigestSet = field(default_factory=DigestSet)
 
     def add(self, outcome: Outcome) -> None:
         """Note an item that was dealt with."""

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -187,22 +187,24 @@ def stamp_of(file: BinaryIO) -> Stamp:
     return Stamp.of(os.fstat(file.fileno()))
 
 
+@dataclass(slots=True)
 class OpenPart:
     """The part that is being written; its file is begun with its first row.
 
     Attributes:
         name: of the part.
+        path: where its file will be.
+        layout: of its rows.
         outcomes: of the items in it so far.
         file: is in its place when it is closed.
     """
 
-    def __init__(self, name: PartName, path: Path, layout: Layout) -> None:
-        self.name = name
-        self.outcomes: list[Outcome] = []
-        self._path = path
-        self._layout = layout
-        self._append: Callable[[Any], None] | None = None
-        self.file = ExitStack()
+    name: PartName
+    path: Path
+    layout: Layout
+    outcomes: list[Outcome] = field(default_factory=list)
+    file: ExitStack = field(default_factory=ExitStack)
+    _append: Callable[[Any], None] | None = None
 
     def add(self, results: Results) -> None:
         """Append results."""
@@ -210,9 +212,9 @@ class OpenPart:
         if len(results.features) == 0:
             return
         if self._append is None:
-            file = parquet_file(self._path, self._layout.schema())
+            file = parquet_file(self.path, self.layout.schema())
             self._append = self.file.enter_context(file)
-        self._append(self._layout.batch(results))
+        self._append(self.layout.batch(results))
 
     def drop(self) -> None:
         """Give up the file."""

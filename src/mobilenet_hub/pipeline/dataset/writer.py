@@ -177,7 +177,8 @@ class DatasetWriter:
         self.manifest.write(part.name, part.outcomes)
         self.changed = True
         self._next += 1
-        self._repeated |= any(digest(outcome.id) in self._known for outcome in part.outcomes)
+        if self._known:
+            self._repeated |= any(digest(outcome.id) in self._known for outcome in part.outcomes)
         self._part = None
 
     def finish(self, *, whole: bool = True) -> None:
@@ -297,13 +298,12 @@ class DatasetWriter:
         of_manifests = re.compile(rf"{part}|(settings|packed)\.json")
         remove_leftovers(self.folder, of_rows.fullmatch)
         remove_leftovers(self.manifest.folder, of_manifests.fullmatch)
-        self.remove_rows(self._moved)
         for name in self.parts():
             self._mend(name)
-        counting = {*self.parts()}
-        self.remove_rows(
-            part for part in part_names(self.folder) if self._is_own(part) and part not in counting
-        )
+        counting = {*self.parts()} - self._moved
+        for name in part_names(self.folder):
+            if self._is_own(name) and name not in counting:
+                name.file(self.folder).unlink()
 
     def _mend(self, part: PartName) -> None:
         """Let no line count whose row is gone, nor any of a manifest that cannot be read.
