@@ -2,7 +2,8 @@
 
     KERAS_BACKEND=tensorflow python benchmarks/retrain.py DIR [--rounds 1] [--without keras]
 
-DIR has `train` and `val` folders. Times are of whole processes, from their start to their end:
+DIR has `train` and `val` folders. Times are of whole processes, from their start to their end,
+by the clock and of processors (which on a busy machine is the one to compare):
 
 - `cold`: `mobilenet-hub retrain DIR` with an empty cache; `warm`: the same again;
 - `keras`: keras.applications' MobileNetV2 frozen, `image_dataset_from_directory`, Dense, 5 epochs;
@@ -18,12 +19,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,15 +67,24 @@ print(best, head.C, time.perf_counter() - start)
 """
 
 
-def timed(arguments: list[str], environment: dict[str, str]) -> tuple[float, str]:
-    """Seconds of a process, and what it prints."""
-    start = time.perf_counter()
-    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, done.stdout
+class Seconds(NamedTuple):
+    """What a process took: by the clock, and of processors."""
+
+    wall: float
+    processor: float
 
 
-def retrained(photos: Path, output: Path, environment: dict[str, str]) -> tuple[float, str]:
-    """Seconds of the command, and the accuracies that it prints."""
+def timed(arguments: list[str], environment: dict[str, str]) -> tuple[Seconds, str]:
+    """What a process took, and what it prints."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Seconds(wall, processor), done.stdout
+
+
+def retrained(photos: Path, output: Path, environment: dict[str, str]) -> tuple[Seconds, str]:
+    """What the command took, and the accuracies that it prints."""
     command = [sys.executable, "-m", "mobilenet_hub", "retrain", str(photos), "-o", str(output)]
     seconds, printed = timed([*command, "--json"], environment)
     figures = [
@@ -124,7 +136,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], choices=["keras", "scikit-learn"])
     parser.add_argument("--weights", default="imagenet", help="of keras.applications, or a file")
     chosen = parser.parse_args()
-    seconds: dict[str, list[float]] = {}
+    seconds: dict[str, list[Seconds]] = {}
     said: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -137,8 +149,9 @@ def main() -> None:
                 arguments = [sys.executable, "-c", KERAS, str(chosen.photos), chosen.weights]
                 took, said["keras"] = timed(arguments, dict(os.environ))
                 seconds.setdefault("keras", []).append(took)
-        for name in seconds:
-            print(f"{name}\t{statistics.median(seconds[name]):.1f} s\t{said[name].strip()}")
+        for name, taken in seconds.items():
+            wall, processor = map(statistics.median, zip(*taken, strict=True))
+            print(f"{name}\t{wall:.1f} s, {processor:.1f} s of processors\t{said[name].strip()}")
         arrays = features_of(chosen.photos)
         took, best, chances = own_head(arrays)
         print(f"own head, {len(arrays['strengths'])} strengths\t{took:.1f} s\t{best:.1%} val")
@@ -146,10 +159,10 @@ def main() -> None:
             np.savez(work / "features.npz", **arrays)
             places = [str(work / "features.npz"), str(work / "probabilities.npy")]
             _, printed = timed([sys.executable, "-c", SKLEARN, *places], dict(os.environ))
-            best, strength, took = map(float, printed.split())
+            best, strength, seconds_of_it = map(float, printed.split())
             other = np.load(places[1])
             agree = (other.argmax(axis=1) == chances.argmax(axis=1)).mean()
-            print(f"scikit-learn\t{took:.1f} s\t{best:.1%} val; C {strength:.3g}")
+            print(f"scikit-learn\t{seconds_of_it:.1f} s\t{best:.1%} val; C {strength:.3g}")
             print(f"the best heads of both agree on {agree:.1%} of val")
 
 

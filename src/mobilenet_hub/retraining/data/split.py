@@ -98,12 +98,14 @@ def folds_of(
         seed: another one gives another division.
     """
     folds = np.full(len(classes), -1, np.int64)
-    filled = np.zeros((int(classes.max(initial=0)) + 1, count), np.int64)
+    filled = [[0] * count for _ in range(int(classes.max(initial=0)) + 1)]
+    totals = [0] * count
     units = _units(classes, components, digests, str(seed))
     for unit in sorted(units, key=lambda unit: (unit.stratum, -len(unit.rows), unit.place)):
         here = filled[unit.stratum]
-        at = min(range(count), key=lambda fold: (here[fold], filled[:, fold].sum(), fold))
-        filled[unit.stratum, at] += len(unit.rows)
+        _, _, at = min(zip(here, totals, range(count), strict=True))
+        here[at] += len(unit.rows)
+        totals[at] += len(unit.rows)
         folds[unit.rows] = at
     return folds
 
@@ -135,12 +137,13 @@ class _Unit:
 def _units(
     classes: NDArray[np.int64], components: Rows, digests: Sequence[bytes], salt: str = ""
 ) -> list[_Unit]:
-    units = []
+    units, own = [], classes.tolist()
     for rows in _groups(components):
         least = min(digests[row] for row in rows)
         hashed = hashlib.blake2b(least + salt.encode(), digest_size=8).digest()
         place = int.from_bytes(hashed, "big") / 2**64
-        units.append(_Unit(rows, int(np.bincount(classes[rows]).argmax()), place))
+        stratum = own[rows[0]] if len(rows) == 1 else int(np.bincount(classes[rows]).argmax())
+        units.append(_Unit(rows, stratum, place))
     return units
 
 
