@@ -83,3 +83,22 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else():
         shown.update(Counts(done=4, failed=1))
         shown.close()
         assert stream.getvalue() == ""
+
+
+def test_other_work_that_takes_long_has_a_bar_of_its_own():
+    shown = progress.make_progress("bar", lambda: 10, stream := io.StringIO())
+    shown.update(Counts(done=10))
+    for fold in (1, 2, 3):
+        shown.step("folds", fold, 5)
+    shown.close()
+    last = stream.getvalue().splitlines()[-1]
+    assert "folds" in last and "3/5" in last
+
+
+def test_other_work_is_a_line_of_json_a_second_and_one_at_its_end():
+    shown = progress.make_progress("json", lambda: 10, stream := io.StringIO())
+    for fold in (1, 2, 3):
+        shown.step("folds", fold, 3)
+    shown.close()
+    first, _ = map(json.loads, stream.getvalue().splitlines())
+    assert (first["step"], first["done"], first["total"]) == ("folds", 3, 3)

@@ -6,10 +6,13 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, TextIO
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from mobilenet_hub.pipeline.results import Counts
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 ProgressKind = Literal["auto", "bar", "json", "none"]
 JSON_PERIOD_SECONDS = 1.0
@@ -20,6 +23,9 @@ class Progress(Protocol):
 
     def update(self, counts: Counts) -> None:
         """Show the counts as they are now."""
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Show how far something else is that takes long: `step("folds", 2, 5)`."""
 
     def close(self) -> None:
         """The run has ended, well or not: show the last counts."""
@@ -62,12 +68,18 @@ class _Nothing:
     def update(self, counts: Counts) -> None:
         """Nothing."""
 
+    def step(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
     def close(self) -> None:
         """Nothing."""
 
 
 class _JsonLines:
-    """One object a line: `Counts`, and total, images_per_second, eta_seconds, seconds."""
+    """One object a line: `Counts`, and total, images_per_second, eta_seconds, seconds.
+
+    Of anything else: step, done, total, seconds.
+    """
 
     def __init__(self, total: _Total, stream: TextIO) -> None:
         self._total = total
@@ -80,6 +92,14 @@ class _JsonLines:
         self._counts = counts
         if time.monotonic() - self._last >= JSON_PERIOD_SECONDS:
             self._print(counts)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Print a line if it is time, or something has ended."""
+        now = time.monotonic()
+        if done >= total or now - self._last >= JSON_PERIOD_SECONDS:
+            self._last = now
+            line = {"step": what, "done": done, "total": total}
+            self._write({**line, "seconds": round(now - self._start, 3)})
 
     def close(self) -> None:
         """Print the last line."""
@@ -97,6 +117,9 @@ class _JsonLines:
             "eta_seconds": _eta(counts, self._total.value, seconds),
             "seconds": round(seconds, 3),
         }
+        self._write(line)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         print(json.dumps(line), file=self._stream, flush=True)
 
 
@@ -109,7 +132,7 @@ def _eta(counts: Counts, total: int | None, seconds: float) -> float | None:
 
 
 class _Bar:
-    """A line that redraws itself (rich)."""
+    """A line that redraws itself (rich), and one more for each step."""
 
     def __init__(self, total: _Total, stream: TextIO) -> None:
         from rich.console import Console
@@ -125,16 +148,18 @@ class _Bar:
         self._total = total
         self._start = time.monotonic()
         self._bar = Progress(
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("[green]{task.fields[rate]} images/s"),
+            TextColumn("[green]{task.fields[rate]}"),
             TextColumn("[red]{task.fields[errors]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=Console(file=stream),
         )
-        self._task = self._bar.add_task("", total=None, rate="-", errors="")
+        self._task = self._bar.add_task("images", total=None, rate="- images/s", errors="")
+        self._steps: dict[str, TaskID] = {}
         self._bar.start()
 
     def update(self, counts: Counts) -> None:
@@ -145,9 +170,15 @@ class _Bar:
             self._task,
             total=self._total.value,
             completed=counts.items,
-            rate=f"{worked / max(seconds, 1e-9):.0f}",
+            rate=f"{worked / max(seconds, 1e-9):.0f} images/s",
             errors=f"{counts.failed} failed" if counts.failed else "",
         )
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Redraw."""
+        if what not in self._steps:
+            self._steps[what] = self._bar.add_task(what, total=total, rate="", errors="")
+        self._bar.update(self._steps[what], completed=done, total=total)
 
     def close(self) -> None:
         """Leave the last state on the screen."""

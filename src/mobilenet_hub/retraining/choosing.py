@@ -80,6 +80,7 @@ def choose_strength(
     gain: float = ROUGH,
     path: Sequence[Coefficients] = (),
     merit: Callable[[Trial], tuple[float, float]] = least_loss,
+    on_trial: Callable[[], None] = lambda: None,
 ) -> Choice:
     """Go down the path of strengths until the loss on the photos of a fold rises.
 
@@ -93,6 +94,7 @@ def choose_strength(
         gain: of a step, relative to the loss, below which it is the last.
         path: coefficients near those that are looked for, a strength each, where they are known.
         merit: what is best.
+        on_trial: called after each strength.
     """
     trials: list[Trial] = []
     for strength in strengths:
@@ -113,6 +115,7 @@ def choose_strength(
                 cross_entropy(logits, targets[rows]),
             )
         )
+        on_trial()
         if len(trials) - int(np.argmin([each.loss for each in trials])) > patience:
             break
     return Choice(max(trials, key=merit), tuple(trials))

@@ -24,7 +24,7 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 @contextmanager
-def all_cores(threads: int | None) -> Iterator[ThreadPoolExecutor]:
+def all_cores(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Threads for pieces of work, one a core by default; BLAS has one in each."""
     with single_threaded_blas(), ThreadPoolExecutor(threads or available_threads()) as pool:
         try:

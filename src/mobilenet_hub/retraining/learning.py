@@ -36,6 +36,7 @@ FOLDS = 5
 REPEATS = 3  # of cross-validation, of few photos
 MAIN = 0.98  # of the variance: what strengths are chosen with, and cross-validation is done with
 _FEW = 1000  # photos
+MOST_TRIALS = len(STRENGTHS) + 3  # of `learn`
 _QUARTERS = 4  # of the photos learned from, for the learning curve
 _JUDGES = _QUARTERS  # the fold of the validation side
 
@@ -109,6 +110,7 @@ def learn(
     components: NDArray[np.intp],
     settings: LearningSettings,
     pool: ThreadPoolExecutor,
+    on_trial: Callable[[], None] = lambda: None,
 ) -> Learned:
     """A head from the training side, its strength chosen on the validation side.
 
@@ -123,6 +125,7 @@ def learn(
         components: of what is tied together.
         settings: how.
         pool: computes.
+        on_trial: called after each strength, `MOST_TRIALS` times at most.
     """
     sides = np.asarray(data.sides)
     train, judges = sides == "train", sides == "val"
@@ -137,7 +140,9 @@ def learn(
     material = (data.targets, len(data.labels), folds, weights, pool)
     rough = Regression(photos.features, axes.main(MAIN), *material)
     path = STRENGTHS if settings.strength is None else (settings.strength,)
-    roughly = choose_strength(rough, data.targets, (judge,), judge, strengths=path)
+    roughly = choose_strength(
+        rough, data.targets, (judge,), judge, strengths=path, on_trial=on_trial
+    )
     growing = _learning_curve(rough, data, roughly.best, judge, folds)
     del rough
     regression = Regression(photos.features, axes, *material)
@@ -146,6 +151,7 @@ def learn(
         regression, data.targets, (judge,), judge,
         strengths=[trial.strength for trial in near], gain=FINE,
         path=[trial.coefficients.among(axes) for trial in near], merit=most_right,
+        on_trial=on_trial,
     ).best  # fmt: skip
     learned_without = (judge,) if judges.any() else ()
     coefficients = regression.fit(best.strength, learned_without, best.coefficients)

@@ -6,7 +6,9 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from mobilenet_hub.retraining.data.reading import check_classes
 from mobilenet_hub.retraining.data.split import Split, decide_sides
 from mobilenet_hub.retraining.data.ties import Ties
 from mobilenet_hub.retraining.learning import (
+    MOST_TRIALS,
     Fitted,
     LearningSettings,
     axes_of,
@@ -83,6 +86,11 @@ class Run:
     progress: Progress | None
     threads: int | None
 
+    def step(self, what: str, done: int, total: int) -> None:
+        """Tell how far something is that takes long."""
+        if self.progress is not None:
+            self.progress.step(what, done, total)
+
     def embed(self, items: Sequence[Item]) -> Embedded:
         """The features of photos; those that cannot be read are said."""
         found = embed_items(
@@ -128,7 +136,8 @@ def gather(run: Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares) 
     if embedded.failures:
         warnings.append(f"{len(embedded.failures):,} photos could not be read, and were skipped")
     warnings += _labelled_twice(data, embedded.photos.digests)
-    photos, ties = embedded.photos, Ties(embedded.photos, data.groups)
+    photos, compared = embedded.photos, partial(run.step, "photos compared, blocks")
+    ties = Ties(photos, data.groups, compared)
     split = decide_sides(
         data, photos.digests, ties, earlier,
         validation_share=shares.validation, test_share=shares.test,
@@ -138,7 +147,7 @@ def gather(run: Run, data: Data, earlier: Mapping[bytes, Side], shares: Shares) 
     if split.left_out.size:
         kept = np.flatnonzero([side is not None for side in split.sides])
         sided, photos = replace(data.only(kept), sides=sides), photos.only(kept)
-        ties = Ties(photos, sided.groups)
+        ties = Ties(photos, sided.groups, compared)
         warnings.append(f"{split.left_out.size:,} photos tie two sides together: left out")
     components = ties.components
     of_test = np.array([side == "test" for side in sides])
@@ -172,14 +181,20 @@ def train(
 ) -> tuple[Summary, Weights]:
     """The classifier, and what is known of it."""
     data, photos, components = found.sided, found.photos, found.components
+    trials = count(1)
     with all_cores(run.threads) as pool:
         axes = axes_of(data, photos)
-        learned = learn(data, photos, axes, components, run.learning, pool)
+        learned = learn(
+            data, photos, axes, components, run.learning, pool,
+            lambda: run.step("strengths", next(trials), MOST_TRIALS),
+        )  # fmt: skip
+        run.step("strengths", MOST_TRIALS, MOST_TRIALS)
         run.note(f"strength {learned.strength:.3g} chosen")
         out_of_fold = validate(
             data, photos, axes, components, run.learning, learned.strength, pool,
-            lambda done, total: run.note(f"fold {done} of {total}"),
+            partial(run.step, "folds"),
         )  # fmt: skip
+    run.note("cross-validated")
     head, curves = learned.head, learned.curves
     chosen: dict[str, Any] = {"strength": learned.strength}
     if fine_tuning is not None:

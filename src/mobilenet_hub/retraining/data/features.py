@@ -24,6 +24,8 @@ from mobilenet_hub.retraining.data.feature_cache import PART_ROWS, FeatureCache,
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.settings import Settings
 
+_SAID = 500  # photos, after which it is said how many have been read
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photos:
@@ -96,7 +98,7 @@ def embed_items(
     wide = weights.network.num_features
     cache = FeatureCache(made, wide, log)
     table = _Table(items, wide)
-    table.take_known(cache, settings, threads)
+    table.take_known(cache, settings, threads, progress)
     missing = [item for item in items if item.id not in table.done]
     counts = Counts(skipped=len(items) - len(missing))
     if missing:
@@ -128,11 +130,17 @@ class _Table:
         self._failures: dict[int, Failure] = {}
         self.done: set[str] = set()
 
-    def take_known(self, cache: FeatureCache, settings: Settings, threads: int | None) -> None:
+    def take_known(
+        self,
+        cache: FeatureCache,
+        settings: Settings,
+        threads: int | None,
+        progress: Progress | None,
+    ) -> None:
         """Fill in what the cache has; photos are read and hashed only if it has anything."""
         wanted: dict[bytes, list[int]] = {}
         for digests, hashes, features in cache.parts():
-            wanted = wanted or _rows_by_digest(self._items, settings, threads)
+            wanted = wanted or _rows_by_digest(self._items, settings, threads, progress)
             for at, digest in enumerate(digests):
                 for row in wanted.get(digest, ()):
                     self._set(row, digest, hashes[at], features[at])
@@ -195,7 +203,7 @@ class _Pending:
 
 
 def _rows_by_digest(
-    items: Sequence[Item], settings: Settings, threads: int | None
+    items: Sequence[Item], settings: Settings, threads: int | None, progress: Progress | None
 ) -> dict[bytes, list[int]]:
     """The rows of each content; of items that cannot be read, none: the pipeline says why."""
     limit = max_bytes(settings.preprocessing.max_pixels)
@@ -212,4 +220,6 @@ def _rows_by_digest(
         for row, value in enumerate(hashed):
             if value is not None:
                 rows.setdefault(value, []).append(row)
+            if progress is not None and (row + 1) % _SAID == 0:
+                progress.step("photos read", row + 1, len(items))
     return rows

@@ -7,7 +7,7 @@ in any size and quality, and by the cosine of features, which sees crops and bur
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.perceptual_hash import as_unit_vectors
+from mobilenet_hub.retraining.cores import all_cores
 from mobilenet_hub.retraining.data.features import Photos
 
 NEAR_HASH = 0.75  # least similarity of two hashes, the default of `duplicates`
@@ -41,10 +42,17 @@ class Ties:
         photos: their contents, hashes and features.
         groups: a name for each photo, equal for those that belong together; empty for none. None
             where nobody said.
+        on_block: told how many of how many blocks of photos have been compared with all others.
     """
 
-    def __init__(self, photos: Photos, groups: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        photos: Photos,
+        groups: Sequence[str] | None = None,
+        on_block: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         self._photos = photos
+        self._on_block = on_block
         self._content = _numbered(photos.digests)
         self._groups = None if groups is None else _numbered(groups, unless="")
 
@@ -59,9 +67,11 @@ class Ties:
         _unite(roots, *_chains(self._content))
         if self._groups is not None:
             _unite(roots, *_chains(self._groups))
-        for rows, columns, near in self._near_blocks():
-            at, other = np.nonzero(near)
-            _unite(roots, rows[at], columns[other])
+        starts = range(0, len(roots), _BLOCK)
+        with all_cores() as pool:
+            for done, (rows, others) in enumerate(pool.map(self._near, starts), 1):
+                _unite(roots, rows, others)
+                self._on_block(done, len(starts))
         return roots
 
     def components_without(self, left_out: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -71,7 +81,7 @@ class Ties:
             left_out: bool [photos].
         """
         rows = np.flatnonzero(~left_out)
-        others = Ties(self._photos.only(rows))
+        others = Ties(self._photos.only(rows), on_block=self._on_block)
         others._groups = None if self._groups is None else self._groups[rows]
         roots = np.arange(len(left_out))
         roots[rows] = rows[others.components]
@@ -101,23 +111,20 @@ class Ties:
                 )
         return sorted(found, key=lambda tie: (-tie.similarity, tie.row, tie.other))
 
-    def _near_blocks(
-        self,
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]]:
-        """Rows, other rows, and which of them are near copies: bool [rows, others]."""
+    def _near(self, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Pairs of near copies, by their rows: of a block of rows and all that follow."""
         total = len(self._content)
-        for start in range(0, total, _BLOCK):
-            rows = np.arange(start, min(start + _BLOCK, total))
-            features, hashes = self._unit(rows)
-            for other in range(start, total, _BLOCK):
-                columns = np.arange(other, min(other + _BLOCK, total))
-                others = (features, hashes) if other == start else self._unit(columns)
-                near = _is_near(hashes @ others[1].T, features @ others[0].T)
-                yield rows, columns, near
+        features, hashes = self._unit(start)
+        rows, others = [], []
+        for other in range(start, total, _BLOCK):
+            of_others = (features, hashes) if other == start else self._unit(other)
+            at, to = np.nonzero(_is_near(hashes @ of_others[1].T, features @ of_others[0].T))
+            rows.append(at + start)
+            others.append(to + other)
+        return np.concatenate(rows), np.concatenate(others)
 
-    def _unit(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        part = slice(int(rows[0]), int(rows[-1]) + 1)
-        photos = self._photos
+    def _unit(self, start: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        part, photos = slice(start, start + _BLOCK), self._photos
         return l2_normalized(photos.features[part]), as_unit_vectors(photos.hashes[part])
 
 
