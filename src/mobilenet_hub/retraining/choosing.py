@@ -22,7 +22,7 @@ from mobilenet_hub.retraining.records import Data
 
 STRENGTHS = tuple(float(value) for value in 10.0 ** -np.arange(0.0, 6.1, 0.5))
 ROUGH = 1e-4  # gain of a step, relative to the loss, below which a head is good enough to judge
-FINE = 1e-5  # likewise, where it is to be told from another that is nearly as good
+FINE = 3e-5  # likewise, where it is to be told from another that is nearly as good
 PATIENCE = 2  # strengths without a lower loss before the path ends
 _TEMPERATURES = (0.05, 20.0)
 

@@ -24,9 +24,9 @@ Floats = NDArray[np.float32]
 
 _MEMORY = 10  # pairs of steps that L-BFGS remembers
 _STEPS = 300  # at most
-_SMALL = 0.1  # a loss below which gains count as of this: other photos lose more
+_SMALL = 0.01  # a loss below which gains count as of this: other photos lose more
 _GRADIENT = 1e-5  # below which, in the turned space, it has converged
-CONVERGED = 1e-7  # gain of a step, relative to the loss, likewise
+CONVERGED = 1e-6  # gain of a step, relative to the loss, likewise
 _ARMIJO = 1e-4
 _SHORTEN = (1 / 32, 1 / 2)  # a step that went too far, by a factor between these
 _ROUNDING = 1e-7  # of a loss in float32, relative

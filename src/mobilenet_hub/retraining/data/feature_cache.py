@@ -54,7 +54,7 @@ class FeatureCache:
 
     Args:
         made: what decides them, as it goes into JSON.
-        features: how many a photo has.
+        wide: how many features a photo has.
         log: told of parts that were damaged, and removed.
         cache: where; the user's cache by default.
     """
@@ -62,13 +62,13 @@ class FeatureCache:
     def __init__(
         self,
         made: Mapping[str, Any],
-        features: int,
+        wide: int,
         log: Callable[[str], None],
         cache: Cache | None = None,
     ) -> None:
         self._cache = cache or Cache()
         self._made = json.dumps(dict(made), sort_keys=True)
-        self._features = features
+        self.wide = wide
         self._log = log
         key = hashlib.sha256(self._made.encode()).hexdigest()[:16]
         self._folder = _root(self._cache) / key
@@ -79,7 +79,7 @@ class FeatureCache:
             paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
         for path in paths:
             try:
-                rows = _read(path, self._features)
+                rows = _read(path, self.wide)
             except FileNotFoundError:
                 continue  # another process made room
             except ValueError as error:

@@ -89,15 +89,8 @@ def embed_items(
     Raises:
         CacheError: features cannot be kept.
     """
-    weights = module.current_weights()
-    made = {
-        **module.identity(settings.preprocessing.size),
-        **settings.to_dict(),
-        "library_version": __version__,
-    }
-    wide = weights.network.num_features
-    cache = FeatureCache(made, wide, log)
-    table = _Table(items, wide)
+    cache = feature_cache(module, settings, log)
+    table = _Table(items, cache.wide)
     table.take_known(cache, settings, threads, progress)
     missing = [item for item in items if item.id not in table.done]
     counts = Counts(skipped=len(items) - len(missing))
@@ -116,6 +109,18 @@ def embed_items(
     if progress is not None:
         progress.update(counts)
     return table.finished(computed=counts.done)
+
+
+def feature_cache(
+    module: InferenceModule, settings: Settings, log: Callable[[str], None]
+) -> FeatureCache:
+    """Where the features are that a module gives with some settings."""
+    made = {
+        **module.identity(settings.preprocessing.size),
+        **settings.to_dict(),
+        "library_version": __version__,
+    }
+    return FeatureCache(made, module.current_weights().network.num_features, log)
 
 
 class _Table:
