@@ -22,6 +22,7 @@ from mobilenet_hub.cli import (
 )
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_line, print_note
 from mobilenet_hub.errors import MobileNetHubError
+from mobilenet_hub.weights.storage import store
 
 # The base of Typer's errors of usage, which it has no public name for.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
@@ -35,8 +36,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (catalog, checks, classify, embed, evaluate, retrain, search, weights):
-    group.register(app)
+_cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
+for _group in (catalog, checks, classify, embed, evaluate, retrain, search, weights):
+    for _name, _command in _group.COMMANDS.items():
+        app.command(_name)(_command)
+for _name, _command in weights.CACHE_COMMANDS.items():
+    _cache.command(_name)(_command)
+app.add_typer(_cache, name="cache")
+store.show_download = weights.download_bar  # all downloads are shown as `fetch` shows its own
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,8 +6,6 @@ import sys
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.options import weights as weights_options
 from mobilenet_hub.cli.output import print_json, print_note, print_table
@@ -16,12 +14,6 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.networks import Network
     from mobilenet_hub.weights.canonical import Weights
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("list")(list_command)
-    app.command("info")(info_command)
 
 
 def list_command(
@@ -202,3 +194,6 @@ def _output(facts: dict[str, Any]) -> str:
     shown = "" if isinstance(classes, str) else f": {', '.join(classes[:5])}"
     more = ", ..." if len(classes) > 5 and shown else ""
     return f"{facts['num_classes']} logits{shown}{more} (and {features})"
+
+
+COMMANDS = {"list": list_command, "info": info_command}

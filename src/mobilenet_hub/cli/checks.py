@@ -24,12 +24,6 @@ _BUNDLED = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("verify")(verify_command)
-    app.command("benchmark")(benchmark_command)
-
-
 def verify_command(
     modules: options.Checked = None,
     as_json: options.Json = False,
@@ -156,3 +150,6 @@ def _failures(outcome: Verification) -> list[str]:
         for check in outcome.checks
         for reason in check.broken
     ]
+
+
+COMMANDS = {"verify": verify_command, "benchmark": benchmark_command}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.cli import options
@@ -21,18 +20,13 @@ from mobilenet_hub.cli.output import (
     print_table,
     printable,
 )
-from mobilenet_hub.cli.values import computed_by
+from mobilenet_hub.cli.values import computed_by, opened
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mobilenet_hub.pipeline.records import Classification, Failure
 
 _TABLE_IMAGES = 100  # images in one table on a terminal; memory stays flat in a long run
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("classify")(classify_command)
 
 
 def classify_command(
@@ -66,11 +60,8 @@ def classify_command(
     --strict), unless there was no other.
     """
     from mobilenet_hub.pipeline.api import classify
-    from mobilenet_hub.pipeline.sources.resolve import open_words
-    from mobilenet_hub.pipeline.sources.source import SourceOptions
 
-    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
-    source = open_words(paths, how)
+    source = opened(paths, all_files, follow_links, root, path_column, image_column, id_column)
     records = classify(
         source.items(), computed_by(module, engine, precision), top_k=top_k, reject=reject,
         threads=threads, crop=crop, resample=resample, size=size, max_pixels=max_pixels,
@@ -107,8 +98,7 @@ class _Run:
             return
         # Single lines on a terminal are progress enough, and a bar would run into them.
         bar_fits = size is not None or not sys.stdout.isatty()
-        progress = make_progress("auto" if bar_fits else "none", self._total)
-        try:
+        with closing(make_progress("auto" if bar_fits else "none", self._total)) as progress:
             for record in chain((first,), islice(self._records, size and size - 1)):
                 if record.ok:
                     self.counts.done += 1
@@ -117,8 +107,6 @@ class _Run:
                     print_note(f"{printable(record.id)}: {record.reason}")
                 progress.update(self.counts)
                 yield record
-        finally:
-            progress.close()
 
 
 def _as_json(record: Classification | Failure) -> dict[str, Any]:
@@ -148,3 +136,6 @@ def _lines(records: Iterable[Classification | Failure], *, every_line: bool) -> 
         for rank, label in enumerate(record.labels):
             image = record.id if every_line or rank == 0 else ""
             yield [image, label.name, f"{label.score:.4f}"]
+
+
+COMMANDS = {"classify": classify_command}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,11 @@ from mobilenet_hub.cli.output import (
     print_json,
     print_note,
 )
-from mobilenet_hub.cli.values import Shard, computed_by
+from mobilenet_hub.cli.values import Shard, computed_by, opened
 from mobilenet_hub.settings import MAX_PIXELS
 
 if TYPE_CHECKING:
     from mobilenet_hub.pipeline.job import Summary
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("embed")(embed_command)
 
 
 def embed_command(
@@ -74,24 +70,21 @@ def embed_command(
     """
     from mobilenet_hub.pipeline.job import embed_to
     from mobilenet_hub.pipeline.progress import make_progress
-    from mobilenet_hub.pipeline.sources.resolve import open_words
-    from mobilenet_hub.pipeline.sources.source import SourceOptions
 
     if address is not None and executor != "ray":
         raise typer.BadParameter(f"--address needs --executor ray. Received: {address!r}")
     share = shard or Shard(0, 1)
     paths = _without_output(paths, output)
-    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
-    source = open_words(paths, how)
+    source = opened(paths, all_files, follow_links, root, path_column, image_column, id_column)
     loaded = computed_by(module, engine, precision)
     execute = None
     if executor == "ray":
         from mobilenet_hub import ray
 
         execute = ray.make_executor(module, loaded, address=address, workers=threads)
-    shown = make_progress(progress, source.count if share.shares == 1 else lambda: None)
+    count = source.count if share.shares == 1 else lambda: None
     start = time.monotonic()
-    try:
+    with closing(make_progress(progress, count)) as shown:
         summary = embed_to(
             source, output, loaded, labels=labels, reject=reject,
             normalize=None if normalize == "none" else normalize, dtype=dtype,
@@ -100,8 +93,6 @@ def embed_command(
             progress=shown, executor=execute,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
-    finally:
-        shown.close()
     _report(summary, time.monotonic() - start, as_json=as_json)
     note_passed_over(source.passed_over)
     if summary.interrupted:
@@ -158,3 +149,6 @@ def _report(summary: Summary, seconds: float, *, as_json: bool) -> None:
     if summary.failures:
         words.append(f"{summary.failures:,} failed, listed in {summary.errors}")
     print_note("; ".join(words))
+
+
+COMMANDS = {"embed": embed_command}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
-
-import typer
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.cli import options
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from mobilenet_hub.evaluation.metrics import Metrics
 
 _CONFUSED = 10  # pairs in the table; all are in --json and --html
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("evaluate")(evaluate_command)
 
 
 def evaluate_command(
@@ -69,15 +63,12 @@ def evaluate_command(
         refuse_other_page(html)
     how = SourceOptions(all_files, follow_links, root, path_column, None, id_column)
     loaded = computed_by(module, engine, precision)
-    shown = make_progress(progress, open_words(paths, how).count)
-    try:
+    with closing(make_progress(progress, open_words(paths, how).count)) as shown:
         result = evaluate(
             paths, loaded, reject=reject, threads=threads, options=how, progress=shown,
             split=split_beside(module),
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
-    finally:
-        shown.close()
     for failure in result.failures:
         print_note(f"{printable(failure.id)}: {failure.reason}")
     for note in result.notes:
@@ -110,3 +101,6 @@ def _figures(metrics: Metrics) -> list[list[str]]:
         [f"{pair.truth} called {pair.predicted}", f"{pair.photos:,}"]
         for pair in metrics.confused()[:_CONFUSED]
     ]
+
+
+COMMANDS = {"evaluate": evaluate_command}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,11 +17,6 @@ from mobilenet_hub.settings import MAX_PIXELS, FineTuneSettings
 
 if TYPE_CHECKING:
     from mobilenet_hub.retraining.api import Retrained
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("retrain")(retrain_command)
 
 
 def retrain_command(
@@ -90,8 +86,7 @@ def retrain_command(
         raise typer.BadParameter(f"these are options of --fine-tune. Received: {', '.join(rules)}")
     start = time.monotonic()
     described = DataOptions(path_column, label_column, group_column, label_separator, root)
-    shown = make_progress(progress, lambda: len(read_data(photos, described).items))
-    try:
+    with closing(make_progress(progress, lambda: len(read_data(photos, described).items))) as shown:
         result = retrain(
             photos, output, computed_by(module, engine, precision),
             learning=LearningSettings(balance, strength, seed),
@@ -101,8 +96,6 @@ def retrain_command(
             options=described, threads=threads, progress=shown,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
-    finally:
-        shown.close()
     _report(result, time.monotonic() - start, as_json=as_json)
 
 
@@ -138,3 +131,6 @@ def _report(result: Retrained, seconds: float, *, as_json: bool) -> None:
     if result.suspects:
         print_note(f"{result.suspects:,} labels are probably wrong: {result.output}/suspects.csv")
     print_note(f"{result.output} in {seconds:.1f} s; look at {result.output}/report.html")
+
+
+COMMANDS = {"retrain": retrain_command}

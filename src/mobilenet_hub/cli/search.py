@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
-
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import end, print_json, print_note, print_table, printable
 
 _SHOWN_GROUPS, _SHOWN_OTHERS = 500, 24  # in a contact sheet
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("index")(index_command)
-    app.command("search")(search_command)
-    app.command("duplicates")(duplicates_command)
 
 
 def index_command(dataset: options.Dataset, output: options.IndexFolder = None) -> None:
@@ -135,3 +126,6 @@ def duplicates_command(
             f"similarity to it.{hidden}",
             sections, root=root,
         )  # fmt: skip
+
+
+COMMANDS = {"index": index_command, "search": search_command, "duplicates": duplicates_command}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import typer
 
@@ -13,6 +14,7 @@ from mobilenet_hub.web.patience import TIMEOUT_VARIABLE
 
 if TYPE_CHECKING:
     from mobilenet_hub.inference import InferenceModule
+    from mobilenet_hub.pipeline.sources.source import Source
 
 
 class Size(NamedTuple):
@@ -37,6 +39,14 @@ def computed_by(
 
     chosen = None if precision == "auto" else precision
     return InferenceModule(module, engine=engine, precision=chosen)
+
+
+def opened(words: Sequence[str], *options: Any) -> Source:
+    """What the words of a command line name, read as its options say, in `SourceOptions`' order."""
+    from mobilenet_hub.pipeline.sources.resolve import open_words
+    from mobilenet_hub.pipeline.sources.source import SourceOptions
+
+    return open_words(words, SourceOptions(*options))
 
 
 def parse_size(text: str) -> Size:

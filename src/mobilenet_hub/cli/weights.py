@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from mobilenet_hub.cli.output import (
     print_table,
     printable,
 )
+from mobilenet_hub.cli.values import opened
 from mobilenet_hub.weights.storage import store
 
 if TYPE_CHECKING:
@@ -30,21 +31,6 @@ if TYPE_CHECKING:
     from mobilenet_hub.catalog import ModuleInfo
     from mobilenet_hub.weights.storage.cache import Record
     from mobilenet_hub.weights.storage.download import OnBytes
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands, and show all downloads as they show theirs."""
-    store.show_download = download_bar
-    app.command("fetch")(fetch_command)
-    app.command("import")(import_command)
-    app.command("convert")(convert_command)
-    app.command("calibrate")(calibrate_command)
-    cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
-    cache.command("list")(cache_list_command)
-    cache.command("verify")(cache_verify_command)
-    cache.command("prune")(cache_prune_command)
-    cache.command("path")(cache_path_command)
-    app.add_typer(cache, name="cache")
 
 
 def fetch_command(
@@ -211,11 +197,8 @@ def calibrate_command(
     with a calibration on the other half.
     """
     from mobilenet_hub.conversion.calibrate import calibrate
-    from mobilenet_hub.pipeline.sources.resolve import open_words
-    from mobilenet_hub.pipeline.sources.source import SourceOptions
 
-    how = SourceOptions(all_files, follow_links, root, path_column, image_column, id_column)
-    source = open_words(photos, how)
+    source = opened(photos, all_files, follow_links, root, path_column, image_column, id_column)
     named = name or ", ".join(photos)[:200]
     done = calibrate(module, source, name=named, size=size, limit=limit)
     for path, reason in done.failures:
@@ -343,3 +326,17 @@ def _facts(entry: Record) -> dict[str, Any]:
         "has_logits": entry.has_logits,
         **entry.metadata,
     }
+
+
+COMMANDS = {
+    "fetch": fetch_command,
+    "import": import_command,
+    "convert": convert_command,
+    "calibrate": calibrate_command,
+}
+CACHE_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": cache_list_command,
+    "verify": cache_verify_command,
+    "prune": cache_prune_command,
+    "path": cache_path_command,
+}
