@@ -47,7 +47,7 @@ outputs = keras.layers.Dense(len(train.class_names), activation="softmax")(featu
 model = keras.Model(inputs, outputs)
 model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
 history = model.fit(train, validation_data=val, epochs=5, verbose=0)
-print(history.history["val_accuracy"][-1])
+print(f"{history.history['val_accuracy'][-1]:.1%} val")
 """  # noqa: E501
 
 SKLEARN = """
@@ -110,22 +110,22 @@ def features_of(photos: Path) -> dict[str, np.ndarray]:
 
 def own_head(arrays: dict[str, np.ndarray]) -> tuple[float, float, np.ndarray]:
     """Seconds along the path of strengths, the best accuracy on `val`, and its probabilities."""
-    from mobilenet_hub.retraining.choosing import STRENGTHS, accuracy, probabilities
-    from mobilenet_hub.retraining.head import Regression, principal_axes
+    from mobilenet_hub.retraining import choosing
+    from mobilenet_hub.retraining.cores import all_cores
+    from mobilenet_hub.retraining.head import CONVERGED, Regression, principal_axes
 
     start = time.perf_counter()
-    x, y = arrays["x"], arrays["y"]
-    axes = principal_axes(x, np.arange(len(x)))
-    folds = np.zeros(len(x), np.int64)
-    fitted = Regression(x, axes, y, int(y.max()) + 1, folds)
-    best, chances, coefficients = -1.0, np.empty(0), None
-    for strength in STRENGTHS:
-        coefficients = fitted.fit(strength, start=coefficients)
-        logits = fitted.head(coefficients).logits(arrays["val_x"])
-        found = accuracy(logits, arrays["val_y"])
-        if found > best:
-            best, chances = found, probabilities(logits, multi_label=False)
-    return time.perf_counter() - start, best, chances
+    x, y = (np.concatenate([arrays[name], arrays[f"val_{name}"]]) for name in "xy")
+    folds = (np.arange(len(x)) >= len(arrays["x"])).astype(np.int64)  # 0: learned from, 1: val
+    axes = principal_axes(x, np.flatnonzero(folds == 0))
+    with all_cores() as pool:
+        fitted = Regression(x, axes, y, int(y.max()) + 1, folds, None, pool)
+        best = choosing.choose_strength(
+            fitted, y, (1,), 1, patience=99, gain=CONVERGED, merit=choosing.most_right
+        ).best
+    _, logits = fitted.logits(best.coefficients, 1)
+    chances = choosing.probabilities(logits, multi_label=False)
+    return time.perf_counter() - start, best.accuracy, chances
 
 
 def main() -> None:
@@ -151,7 +151,8 @@ def main() -> None:
                 seconds.setdefault("keras", []).append(took)
         for name, taken in seconds.items():
             wall, processor = map(statistics.median, zip(*taken, strict=True))
-            print(f"{name}\t{wall:.1f} s, {processor:.1f} s of processors\t{said[name].strip()}")
+            figures = said[name].splitlines()[-1]
+            print(f"{name}\t{wall:.1f} s, {processor:.1f} s of processors\t{figures}")
         arrays = features_of(chosen.photos)
         took, best, chances = own_head(arrays)
         print(f"own head, {len(arrays['strengths'])} strengths\t{took:.1f} s\t{best:.1%} val")

@@ -79,7 +79,10 @@ def test_a_damaged_part_is_removed_said_and_computed_again(module, tmp_path):
     items = items_of(write_pictures(tmp_path / "photos", 3))
     whole = embed(module, items)
     (part,) = (tmp_path / "cache" / "features").rglob("*.safetensors")
-    for damage in (part.read_bytes()[:-7], b"", b"\xff" * 64):
+    sound = part.read_bytes()
+    flipped = bytearray(sound)
+    flipped[len(sound) // 2] ^= 1  # another feature, just as finite
+    for damage in (sound[:-7], b"", b"\xff" * 64, flipped):
         part.write_bytes(damage)
         told = []
         again = embed(module, items, told.append)

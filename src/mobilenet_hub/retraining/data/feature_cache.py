@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,14 +97,13 @@ class FeatureCache:
         """
         from safetensors.numpy import save
 
-        data = save(
-            {
-                "sha256": _bytes(digests, _DIGEST_BYTES),
-                "perceptual_hash": _bytes(hashes, HASH_BYTES),
-                "features": np.ascontiguousarray(features),
-            },
-            {"made": self._made},
-        )
+        tensors: dict[str, NDArray[Any]] = {
+            "sha256": _bytes(digests, _DIGEST_BYTES),
+            "perceptual_hash": _bytes(hashes, HASH_BYTES),
+            "features": np.ascontiguousarray(features),
+        }
+        tensors["crc32c"] = _checksum(tensors.values())
+        data = save(tensors, {"made": self._made})
         name = hashlib.sha256(b"".join(digests)).hexdigest()[:32]
         with self._cache.errors("write"):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +164,16 @@ def _root(cache: Cache) -> Path:
     return cache.directory / "features"
 
 
+def _checksum(arrays: Iterable[NDArray[Any]]) -> NDArray[np.uint32]:
+    """CRC-32C of all bytes of arrays: uint32 [1]."""
+    import google_crc32c
+
+    value = 0
+    for array in arrays:
+        value = google_crc32c.extend(value, array.tobytes())
+    return np.array([value], np.uint32)
+
+
 def _bytes(values: list[bytes], width: int) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(values), np.uint8).reshape(-1, width)
 
@@ -183,11 +192,11 @@ def _read(path: Path, features: int) -> tuple[list[bytes], list[bytes], Floats]:
         raise ValueError("larger than any part")
     try:
         tensors = load(path.read_bytes())
-        digests, hashes, values = (
-            tensors["sha256"], tensors["perceptual_hash"], tensors["features"],
-        )  # fmt: skip
+        parts = [tensors[name] for name in ("sha256", "perceptual_hash", "features")]
+        sound = np.array_equal(tensors["crc32c"], _checksum(parts))
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from error
+    digests, hashes, values = parts
     rows = len(values)
     fits = (
         digests.dtype == hashes.dtype == np.uint8 and values.dtype == np.float32
@@ -196,6 +205,8 @@ def _read(path: Path, features: int) -> tuple[list[bytes], list[bytes], Floats]:
     )  # fmt: skip
     if not fits or not np.isfinite(values).all():
         raise ValueError("not features of photos")
+    if not sound:
+        raise ValueError("not the bytes that were written")
     return [row.tobytes() for row in digests], [row.tobytes() for row in hashes], values
 
 
