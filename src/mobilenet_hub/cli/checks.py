@@ -62,9 +62,10 @@ def benchmark_command(
     """
     from mobilenet_hub.benchmarking.benchmark import benchmark
 
-    outcomes = []
-    for module in modules or _BUNDLED:
-        outcomes.append(benchmark(module, photos=photos, seconds=seconds, threads=threads))
+    outcomes = [
+        benchmark(module, photos=photos, seconds=seconds, threads=threads)
+        for module in modules or _BUNDLED
+    ]
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes], indent=True)
         return
@@ -129,13 +130,8 @@ def _print_machine(outcomes: Sequence[Verification] | Sequence[Benchmark]) -> No
     machine = outcomes[0].machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     print_note(f"{machine.cpu} ({', '.join(machine.instructions)}); {machine.system}; {versions}")
-    left_out = {reason: None for outcome in outcomes for reason in _left_out(outcome)}
-    for reason in left_out:
-        print_note(f"left out: {reason}")
-
-
-def _left_out(outcome: Verification | Benchmark) -> list[str]:
-    return [f"{what}: {reason}" for what, reason in outcome.left_out.items()]
+    for what, reason in dict.fromkeys(pair for each in outcomes for pair in each.left_out.items()):
+        print_note(f"left out: {what}: {reason}")
 
 
 def _failures(outcome: Verification) -> list[str]:

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from mobilenet_hub.keras import ops
-from mobilenet_hub.keras.naming import HubLayer, load_by_name, save_by_name
+from mobilenet_hub.keras.naming import NamedVariables
 from mobilenet_hub.networks import BATCH_NORM_EPSILON
 
 
@@ -37,7 +37,7 @@ def freeze_batch_norm(layer: keras.layers.Layer) -> None:
 
 
 @keras.saving.register_keras_serializable(package="mobilenet_hub")
-class FusedBatchNorm(HubLayer):
+class FusedBatchNorm(NamedVariables):
     """Batch normalisation of images, TF-Slim's fused semantics.
 
     In training the batch's own statistics normalise, and the moving averages are updated; in
@@ -116,15 +116,7 @@ class FusedBatchNorm(HubLayer):
             )
         return outputs
 
-    def save_own_variables(self, store: Any) -> None:
-        """Write the variables under their names."""
-        save_by_name(self._variables(), store)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Read them."""
-        load_by_name(self._variables(), store, self.name)
-
-    def _variables(self) -> list[keras.Variable]:
+    def _own(self) -> list[keras.Variable]:
         return [self.gamma, self.beta, self.moving_mean, self.moving_variance]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

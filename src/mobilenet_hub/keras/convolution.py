@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.keras import ops
 from mobilenet_hub.keras.batch_norm import FusedBatchNorm
-from mobilenet_hub.keras.naming import HubLayer, load_by_name, save_by_name
+from mobilenet_hub.keras.naming import HubLayer, NamedVariables
 from mobilenet_hub.networks import WEIGHT_DECAY, Layer
 
 DataFormat = Literal["channels_last", "channels_first"]
@@ -50,7 +50,7 @@ class L2Loss(keras.regularizers.Regularizer):
         return {"weight_decay": self.weight_decay}
 
 
-class _NetworkLayer(HubLayer):
+class _NetworkLayer(NamedVariables):
     """What the two kinds of layers share: a `networks.Layer`, and its variable names.
 
     Keras allows no "/" in a layer's name, so the layer is named by its TF-Slim scope with "/" as
@@ -87,14 +87,6 @@ class _NetworkLayer(HubLayer):
         """Of a layer that was made not trainable, as from a config."""
         for variable in self._own():
             variable.trainable = self.trainable
-
-    def save_own_variables(self, store: Any) -> None:
-        """Write the variables under TF-Slim's names, so that a reader knows what they are."""
-        save_by_name(self._own(), store)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Read them."""
-        load_by_name(self._own(), store, self.name)
 
     def _own(self) -> list[keras.Variable]:
         return [self.kernel]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -33,23 +33,28 @@ class HubLayer(keras.layers.Layer):
         return cls(**{key: value for key, value in config.items() if key != "requires"})
 
 
-def save_by_name(variables: Iterable[keras.Variable], store: Any) -> None:
-    """Put a layer's own variables into a Keras file under their names, not numbers."""
-    for variable in variables:
-        store[_key(variable)] = variable
+class NamedVariables(HubLayer):
+    """A layer whose own variables stand in Keras's files under their names, not numbers."""
 
+    def _own(self) -> list[keras.Variable]:
+        raise NotImplementedError
 
-def load_by_name(variables: Iterable[keras.Variable], store: Any, where: str) -> None:
-    """Read them back.
+    def save_own_variables(self, store: Any) -> None:
+        """Write the variables under TF-Slim's names, so that a reader knows what they are."""
+        for variable in self._own():
+            store[_key(variable)] = variable
 
-    Raises:
-        TensorMismatchError: the file is of another network.
-    """
-    found = {_key(variable): variable for variable in variables}
-    if missing := [key for key in found if key not in store]:
-        raise TensorMismatchError(f"the file, for the layer {where!r},", missing=missing)
-    for key, variable in found.items():
-        variable.assign(store[key])
+    def load_own_variables(self, store: Any) -> None:
+        """Read them.
+
+        Raises:
+            TensorMismatchError: the file is of another network.
+        """
+        found = {_key(variable): variable for variable in self._own()}
+        if missing := [key for key in found if key not in store]:
+            raise TensorMismatchError(f"the file, for the layer {self.name!r},", missing=missing)
+        for key, variable in found.items():
+            variable.assign(store[key])
 
 
 def _key(variable: keras.Variable) -> str:

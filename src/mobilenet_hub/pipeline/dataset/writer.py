@@ -96,14 +96,10 @@ class DatasetWriter:
         self.errors_path = folder / f"_errors{self._middle}.jsonl"
         self._lock = f".run{self._middle}.lock"
         self._begun = False
-        self._known = DigestSet()  # ids of all lines in the manifests
-        self._unsure = DigestSet()  # ids of items that could not be had
-        self._found = DigestSet()  # of these, those found in this run as they were before
-        self._folders = Folders()  # of all these ids
+        self._found = DigestSet()  # of the unsure ones, those found in this run as they were before
+        self._folders = Folders()  # of the ids in the manifests
         self._entered = Folders()  # of the ids of this run
-        self._unlisted: set[bytes] = set()  # ids of folders and archives that could not be listed
-        self._unlisted_now: set[bytes] = set()  # likewise, in this run
-        self._repeated = False  # whether an id has more than one line
+        self._unlisted_now: set[bytes] = set()  # ids of those not listed, in this run
         self._next = 0
         self._part: OpenPart | None = None
         self._held = ExitStack()
@@ -333,8 +329,11 @@ class DatasetWriter:
 
     def _load(self) -> None:
         """Read the manifests."""
-        self.done.keys, self._known, self._unsure = DigestSet(), DigestSet(), DigestSet()
-        self._unlisted, self._repeated = set(), False
+        self.done.keys = DigestSet()
+        self._known = DigestSet()  # ids of all lines in the manifests
+        self._unsure = DigestSet()  # ids of items that could not be had
+        self._unlisted: set[bytes] = set()  # ids of folders and archives that could not be listed
+        self._repeated = False  # whether an id has more than one line
         for part in self.parts():
             self._next = part.number + 1
             for line in self.manifest.outcomes(part):
