@@ -118,20 +118,28 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
 def write_suspects(path: Path, suspects: Sequence[Suspect], data: Data) -> None:
     """Write labels that are probably wrong as a table, the surest first."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     writer.writerow(["id", "label", "likely", "label_probability", "likely_probability"])
     for suspect in suspects:
         likely = "not " if suspect.likely == suspect.given else ""
         writer.writerow(
             [
-                data.items[suspect.row].id,
-                data.labels[suspect.given],
-                likely + data.labels[suspect.likely],
+                _no_formula(data.items[suspect.row].id),
+                _no_formula(data.labels[suspect.given]),
+                _no_formula(likely + data.labels[suspect.likely]),
                 f"{suspect.given_probability:.4f}",
                 f"{suspect.likely_probability:.4f}",
             ]
         )
-    path.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
+    path.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _no_formula(text: str) -> str:
+    """Text that spreadsheets show and never compute: `'` before what begins as a formula does.
+
+    So OWASP has it (CSV Injection); quotes around a cell do not keep a spreadsheet from it.
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def _is_split(path: Path) -> bool:
