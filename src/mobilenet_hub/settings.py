@@ -26,6 +26,7 @@ Precision = Literal["float32", "bf16", "int8"]
 Normalize = Literal["l2"]
 DType = Literal["float32", "float16"]
 Probabilities = Literal["softmax", "sigmoid"]
+BatchNorm = Literal["frozen", "batch"]
 
 # The number of pixels at which Pillow refuses an image: a picture of 13,377 × 13,377. Decoding
 # takes 4 to 11 bytes a pixel, of a WebP 18: at most 3 GiB.
@@ -281,8 +282,8 @@ class FineTuneSettings:
 
     Attributes:
         epochs: at most.
-        layers: how many of the last blocks are trained; None for all. Those before the default,
-            of maps above 14×14, take most of the time of a step.
+        layers: how many of the last blocks are trained; None for all. The maps that those before
+            them give are computed once a view.
         batch_size: photos a step.
         learning_rate: at its highest, after a tenth of the steps; it falls as half a cosine.
         momentum: of Adam's average of the gradient.
@@ -290,7 +291,11 @@ class FineTuneSettings:
             their squares.
         dropout: share of features that is dropped before the head.
         label_smoothing: share of the target that is spread over all classes.
-        batch_norm_momentum: of the moving averages; None chooses by the number of steps.
+        batch_norm: `frozen` normalises by the averages that the network came with, and leaves them
+            as they are; `batch` by each batch's own statistics, and moves the averages.
+        batch_norm_momentum: of these averages, so that giving one means `batch`; None chooses by
+            the number of steps.
+        views: in how many ways each picture is changed at random; an epoch sees one of them.
         flip: whether pictures are mirrored at random.
         crop: share by which pictures are larger than the random part of each that is taken, [0, 1).
         scale, brightness: greatest random change, as a share in [0, 1).
@@ -302,27 +307,29 @@ class FineTuneSettings:
         InputError: a value that cannot be.
     """
 
-    epochs: int = 12
-    layers: int | None = 11
+    epochs: int = 10
+    layers: int | None = 5
     batch_size: int = 32
-    learning_rate: float = 0.0005
+    learning_rate: float = 0.0002
     momentum: float = 0.9
     l1: float = 0.0
-    l2: float = 1e-4
+    l2: float = 0.0
     dropout: float = 0.2
     label_smoothing: float = 0.1
+    batch_norm: BatchNorm = "frozen"
     batch_norm_momentum: float | None = None
+    views: int = 6
     flip: bool = True
     crop: float = 0.1
-    scale: float = 0.1
-    brightness: float = 0.1
+    scale: float = 0.3
+    brightness: float = 0.2
     rotation: float = 10.0
     shear: float = 0.0
-    patience: int = 5
+    patience: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "batch_size", "views", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1. Received: {getattr(self, name)}")
         for name in ("momentum", "dropout", "label_smoothing", "crop", "scale", "brightness"):
@@ -332,16 +339,26 @@ class FineTuneSettings:
             raise InputError(f"layers must not be negative. Received: {self.layers}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be above 0. Received: {self.learning_rate}")
-        if min(self.l1, self.l2) < 0:
-            raise InputError(f"l1, l2 must not be negative. Received: {self.l1}, {self.l2}")
+        for name in ("l1", "l2"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative. Received: {getattr(self, name)}")
         for name, most in (("rotation", 180), ("shear", 45)):
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(
                     f"{name} is in degrees, 0 to {most}. Received: {getattr(self, name)}"
                 )
+        if self.batch_norm not in get_args(BatchNorm):
+            raise InputError(
+                f"batch_norm must be one of {get_args(BatchNorm)}. Received: {self.batch_norm!r}"
+            )
         momentum = self.batch_norm_momentum
         if momentum is not None and not 0 <= momentum < 1:
             raise InputError(f"batch_norm_momentum must be in [0, 1). Received: {momentum}")
+
+    @property
+    def normalizes_by_batch(self) -> bool:
+        """Whether batch norm normalises by the statistics of each batch while it is trained."""
+        return self.batch_norm == "batch" or self.batch_norm_momentum is not None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as they go into JSON."""

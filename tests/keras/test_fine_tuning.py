@@ -17,11 +17,17 @@ keras = pytest.importorskip("keras")
 from commands import environment  # noqa: E402
 from mobilenet_hub.catalog import find  # noqa: E402
 from mobilenet_hub.errors import WeightsError  # noqa: E402
+from mobilenet_hub.keras.fine_tuning import halves  # noqa: E402
 from mobilenet_hub.keras.fine_tuning.choices import (  # noqa: E402
     augmentation_layers,
     choose_momentum,
     freeze_blocks,
     learning_rate,
+)
+from mobilenet_hub.keras.fine_tuning.halves import (  # noqa: E402
+    FrozenHalf,
+    TrainedHalf,
+    Views,
 )
 from mobilenet_hub.keras.fine_tuning.training import Examples, fine_tune  # noqa: E402
 from mobilenet_hub.keras.network import NetworkLayer  # noqa: E402
@@ -30,7 +36,9 @@ from mobilenet_hub.weights.random_weights import random_weights  # noqa: E402
 
 INFO = find("google/imagenet/mobilenet_v1_025_128/feature_vector/5")
 SIZE, LARGER = 24, 26
-SETTINGS = FineTuneSettings(3, None, batch_size=8, patience=3, learning_rate=0.005)
+SETTINGS = FineTuneSettings(
+    3, None, batch_size=8, patience=3, learning_rate=0.005, batch_norm="batch", scale=0.1
+)
 
 
 def examples(count, size, seed):
@@ -87,6 +95,24 @@ def test_all_layers_are_trained_and_the_best_epoch_is_what_comes_out(whole):
     assert not trained.weights.has_logits
     assert said[0].startswith("batch norm momentum 0.9: in 12 steps")
     assert sum("best so far" in line for line in said) >= 1
+
+
+def test_frozen_batch_norm_keeps_its_averages_and_what_the_network_knows(tmp_path):
+    said = []
+    settings = replace(SETTINGS, batch_norm="frozen", layers=3, learning_rate=0.002)
+    trained = train(tmp_path / "checkpoint.npz", settings, log=said.append)
+    assert said[0].startswith("batch norm frozen: ")
+    assert trained.best > 0
+    for name, before in BACKBONE.tensors.items():
+        of_trained_blocks = any(f"Conv2d_{number}_" in name for number in (11, 12, 13))
+        changes = of_trained_blocks and "moving_" not in name
+        assert np.array_equal(trained.weights.tensors[name], before) != changes, name
+
+
+def test_asking_for_a_momentum_lets_batch_norm_normalize_by_the_batch():
+    assert not FineTuneSettings().normalizes_by_batch
+    assert FineTuneSettings(batch_norm="batch").normalizes_by_batch
+    assert FineTuneSettings(batch_norm_momentum=0.9).normalizes_by_batch
 
 
 @pytest.mark.slow
@@ -177,10 +203,46 @@ def test_the_last_blocks_are_trained_whole_and_nothing_before_them(handle, layer
     assert all(part.trainable for part in everything.convolutions)
 
 
+@pytest.mark.parametrize("layers", [None, 3, 0])
+def test_a_network_cut_in_two_gives_its_features(layers, tmp_path):
+    network = NetworkLayer(INFO, BACKBONE)
+    cut = freeze_blocks(network, layers)
+    views = Views(FrozenHalf(network, cut), (SIZE, SIZE), SETTINGS, tmp_path / "views")
+    maps = views.as_they_are(VALIDATION.images)
+    assert maps.shape[1:] == views.shape
+    half = TrainedHalf(network, cut, by_batch=False)
+    found = keras.ops.convert_to_numpy(half(np.asarray(maps, np.float32)))
+    images = (VALIDATION.images / 255).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(network(images, training=False))
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_pictures_are_changed_in_as_many_ways_as_was_said_and_each_is_computed_once(
+    tmp_path, monkeypatch
+):
+    settings = replace(SETTINGS, views=2)
+
+    def views():
+        half = FrozenHalf(NetworkLayer(INFO, BACKBONE), 5)
+        return Views(half, (SIZE, SIZE), settings, tmp_path / "views")
+
+    first = views()
+    seen = [np.array(first.of_epoch(epoch, TRAIN.images)) for epoch in (1, 2, 3)]
+    assert not np.array_equal(seen[0], seen[1])
+    assert np.array_equal(seen[0], seen[2])
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(times) == 2
+    assert np.array_equal(views().of_epoch(2, TRAIN.images), seen[1])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+    monkeypatch.setattr(halves, "_MAX_BYTES", 1)  # there is no room for two
+    assert not np.array_equal(views().of_epoch(3, TRAIN.images), seen[2])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def augmented(images, **changes):
     nothing = {"flip": False, "crop": 0.0, "scale": 0.0, "brightness": 0.0, "rotation": 0.0}
     settings = replace(SETTINGS, **nothing | changes)
-    for layer in augmentation_layers(settings, (SIZE, SIZE)):
+    for layer in augmentation_layers(settings, (SIZE, SIZE), 0):
         images = layer(images, training=True)
     return np.asarray(keras.ops.convert_to_numpy(images))
 

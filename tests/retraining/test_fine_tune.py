@@ -57,7 +57,8 @@ def test_photos_with_sides_become_a_network_and_a_head(tmp_path):
     assert loss.x == (1, 2)
     assert set(loss.lines) == {"training", "validation"}
     assert accuracy.x == (0, 1, 2)
-    assert tuned.chosen["batch_norm_momentum"] == 0.9
+    assert tuned.chosen["batch_norm"] == "frozen"
+    assert tuned.chosen["averages_momentum"] == 0.9
     assert tuned.chosen["epoch"] == accuracy.chosen
     assert (tmp_path / "work" / "checkpoint.npz").exists()
     pixels = np.load(tmp_path / "work" / "train.npy", mmap_mode="r", allow_pickle=False)

@@ -50,7 +50,9 @@ def retrain_command(
     label_smoothing: retrain_options.Smoothing = None,
     l1: retrain_options.L1 = None,
     l2: retrain_options.L2 = None,
-    batch_norm_momentum: retrain_options.BatchNorm = None,
+    batch_norm: retrain_options.BatchNorm = None,
+    batch_norm_momentum: retrain_options.BatchNormMomentum = None,
+    views: retrain_options.Views = None,
     patience: retrain_options.Patience = None,
     flip: retrain_options.Flip = None,
     random_crop: retrain_options.RandomCrop = None,
@@ -78,7 +80,9 @@ def retrain_command(
     rules = _given(
         epochs=epochs, layers=layers, batch_size=batch_size, learning_rate=learning_rate,
         momentum=momentum, dropout=dropout, label_smoothing=label_smoothing, l1=l1, l2=l2,
-        batch_norm_momentum=batch_norm_momentum, patience=patience, flip=flip, crop=random_crop,
+        batch_norm=batch_norm,
+        batch_norm_momentum=batch_norm_momentum, views=views, patience=patience,
+        flip=flip, crop=random_crop,
         scale=random_scale, brightness=random_brightness, rotation=random_rotation,
         shear=random_shear,
     )  # fmt: skip

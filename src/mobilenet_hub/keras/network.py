@@ -130,16 +130,34 @@ class NetworkLayer(keras.layers.Layer):
         Returns:
             features [batch, num_features]; endpoints by their TF-Slim name, without prefix.
         """
-        x = self.scale(images)
-        values: dict[str, Any] = {}
+        x, endpoints = self.through(self.scale(images), **options)
+        return self.pool(x), endpoints
+
+    def through(
+        self, x: Any, start: int = 0, stop: int | None = None, **options: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Maps through some of the convolutions.
+
+        Args:
+            x: maps [batch, height, width, channels] that the convolution before `start` gave;
+                of the first, scaled images.
+            start: the number of the first convolution; none from there on may add what lies further
+                back than `x`.
+            stop: the number of the one that is the first left out; none by default.
+            **options: of `Convolution`, as in `features`.
+
+        Returns:
+            maps [batch, height, width, channels]; endpoints by their TF-Slim name.
+        """
+        values = {self.convolutions[start - 1].layer.scope: x} if start else {}
         endpoints: dict[str, Any] = {}
-        for convolution in self.convolutions:
+        for convolution in self.convolutions[start:stop]:
             layer = convolution.layer
             residual = {} if layer.residual is None else {"residual": values[layer.residual]}
             x = convolution(x, **residual, **options)
             values[layer.scope] = x
             endpoints |= dict.fromkeys(layer.endpoints, x)
-        return self.pool(x), endpoints
+        return x, endpoints
 
     def logits(self, features: Any, **training: Any) -> Any:
         """Logits [batch, num_classes] of features, with TF-Slim's dropout in training."""

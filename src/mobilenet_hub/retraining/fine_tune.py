@@ -89,8 +89,9 @@ def fine_tune(
         log=log,
     )
     chosen = {
-        "batch_norm_momentum": trained.momentum,
-        "batch_norm_momentum_because": trained.why,
+        "batch_norm": "batch" if settings.normalizes_by_batch else "frozen",
+        "averages_momentum": trained.momentum,
+        "averages_momentum_because": trained.why,
         "epoch": trained.best,
     }
     curves = _curves(trained.epochs, trained.best)

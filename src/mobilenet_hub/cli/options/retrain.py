@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mobilenet_hub.settings import BatchNorm as BatchNormChoice
+
 _DATA, _HEAD, _NETWORK = "Data", "Head", "The network too, with --fine-tune"
 
 Photos = Annotated[
@@ -109,19 +111,25 @@ FineTune = Annotated[
         "killed goes on from its last epoch.",
     ),
 ]  # fmt: skip
-Epochs = Annotated[int | None, _rule("Passes over the photos, at most.", "12", 1)]
-Layers = Annotated[int | None, _rule("How many of the last blocks; 100 for all.", "11", 0)]
+Epochs = Annotated[int | None, _rule("Passes over the photos, at most.", "10", 1)]
+Layers = Annotated[int | None, _rule("How many of the last blocks; 100 for all.", "5", 0)]
 BatchSize = Annotated[int | None, _rule("Photos of one step.", "32", 1)]
-LearningRate = Annotated[float | None, _rule("At its highest; it falls.", "0.0005", 0)]
+LearningRate = Annotated[float | None, _rule("At its highest; it falls.", "0.0002", 0)]
 Momentum = Annotated[float | None, _rule("Of Adam's average of the gradient.", "0.9", 0)]
 Dropout = Annotated[float | None, _rule("Share of features dropped.", "0.2", 0)]
 Smoothing = Annotated[float | None, _rule("Share spread over all classes.", "0.1", 0)]
 L1 = Annotated[float | None, _rule("Penalty of the head's kernel.", "0", 0)]
-L2 = Annotated[float | None, _rule("Penalty of the head's kernel, of squares.", "0.0001", 0)]
+L2 = Annotated[float | None, _rule("Penalty of the head's kernel, of squares.", "0", 0)]
 BatchNorm = Annotated[
-    float | None, _rule("Momentum of the averages.", "chosen by the number of steps", 0)
+    BatchNormChoice | None,
+    _rule("By the averages that the network has, or by each batch.", "frozen"),
 ]
-Patience = Annotated[int | None, _rule("Epochs without a better one.", "5", 1)]
+BatchNormMomentum = Annotated[
+    float | None,
+    _rule("Of the averages; means --batch-norm batch.", "chosen by the number of steps", 0),
+]
+Views = Annotated[int | None, _rule("Random changes of each picture.", "6", 1)]
+Patience = Annotated[int | None, _rule("Epochs without a better one.", "8", 1)]
 Flip = Annotated[
     bool | None,
     typer.Option(
@@ -130,7 +138,7 @@ Flip = Annotated[
     ),
 ]  # fmt: skip
 RandomCrop = Annotated[float | None, _rule("Share that is cut at random.", "0.1", 0)]
-RandomScale = Annotated[float | None, _rule("Greatest change of scale.", "0.1", 0)]
-RandomBrightness = Annotated[float | None, _rule("Greatest change of brightness.", "0.1", 0)]
+RandomScale = Annotated[float | None, _rule("Greatest change of scale.", "0.3", 0)]
+RandomBrightness = Annotated[float | None, _rule("Greatest change of brightness.", "0.2", 0)]
 RandomRotation = Annotated[float | None, _rule("Greatest angle, in degrees.", "10", 0)]
 RandomShear = Annotated[float | None, _rule("Greatest angle, in degrees.", "0", 0)]

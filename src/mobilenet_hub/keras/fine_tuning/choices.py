@@ -1,4 +1,4 @@
-"""What is chosen for a training: momentum, rate, which blocks, how pictures are changed."""
+"""What is chosen for a training: averages, rate, which blocks, how pictures are changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WARM_UP = 0.1  # share of the steps in which the rate rises
 
 
 def choose_momentum(settings: FineTuneSettings, steps: int) -> tuple[float, str]:
-    """The momentum of batch norm's averages, and why.
+    """The momentum of the averages, batch norm's and those of the weights, and why.
 
     An average of momentum m remembers some 1 / (1 - m) steps. The modules' pages give 0.99 for
     small data sets, and 0.997 to advanced users. After 200 steps an average of 0.997 is still, by
@@ -38,18 +38,20 @@ def choose_momentum(settings: FineTuneSettings, steps: int) -> tuple[float, str]
     )
 
 
-def freeze_blocks(network: NetworkLayer, layers: int | None) -> None:
+def freeze_blocks(network: NetworkLayer, layers: int | None) -> int:
     """Leave only the last blocks trainable, with batch norm and its averages; None leaves all.
 
     A block is an inverted residual of V2, a depthwise convolution with its pointwise one of V1, or
     a convolution that stands alone.
+
+    Returns:
+        How many convolutions are frozen: the number of the first one that is trained.
     """
-    if layers is None:
-        return
     names = list(dict.fromkeys(_block(part.layer.scope) for part in network.convolutions))
-    frozen = set(names[: max(0, len(names) - layers)])
+    frozen = set() if layers is None else set(names[: max(0, len(names) - layers)])
     for part in network.convolutions:
         part.trainable = _block(part.layer.scope) not in frozen
+    return sum(not part.trainable for part in network.convolutions)
 
 
 def _block(scope: str) -> str:
@@ -67,9 +69,15 @@ def learning_rate(settings: FineTuneSettings, steps: int) -> Any:
 
 
 def augmentation_layers(
-    settings: FineTuneSettings, size: tuple[int, int]
+    settings: FineTuneSettings, size: tuple[int, int], seed: int
 ) -> list[keras.layers.Layer]:
-    """What changes pictures at random, each with a seed of its own; floats in [0,1]."""
+    """What changes pictures at random, each with a seed of its own; floats in [0,1].
+
+    Args:
+        settings: what, and how much.
+        size: of what comes out, (height, width).
+        seed: that theirs follow.
+    """
     layers, same = keras.layers, {"fill_mode": "reflect", "interpolation": "bilinear"}
     chosen: list[Any] = []
     if settings.crop:
@@ -90,4 +98,4 @@ def augmentation_layers(
         chosen.append(
             lambda seed: layers.RandomBrightness(settings.brightness, (0.0, 1.0), seed=seed)
         )
-    return [make(settings.seed + number) for number, make in enumerate(chosen, 1)]
+    return [make(seed + number) for number, make in enumerate(chosen, 1)]

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from mobilenet_hub.catalog import ModuleInfo
 from mobilenet_hub.keras.fine_tuning.checkpoint import Checkpoint, Epoch, State, copies
 from mobilenet_hub.keras.fine_tuning.choices import (
-    augmentation_layers,
     choose_momentum,
     freeze_blocks,
     learning_rate,
 )
-from mobilenet_hub.keras.layer import KerasLayer
+from mobilenet_hub.keras.fine_tuning.halves import FrozenHalf, TrainedHalf, Views
+from mobilenet_hub.keras.network import NetworkLayer
 from mobilenet_hub.settings import FineTuneSettings
 from mobilenet_hub.weights.canonical import Weights, fingerprint
 
@@ -51,7 +51,8 @@ class Trained:
         kernel, biases: of the head, float32 [features, classes] and [classes].
         epochs: what was measured, before the training first.
         best: which of them `weights` and head are of.
-        momentum: of batch norm's averages.
+        momentum: of the averages: of the weights, and of batch norm where a batch's own statistics
+            normalise.
         why: that momentum, in words.
     """
 
@@ -88,7 +89,7 @@ def fine_tune(
         validation: photos that say which epoch is best, by their loss; none, and it is the last.
         settings: how.
         checkpoint: a file that is written after each epoch. A training with equal arguments goes on
-            from it; it is for the caller to remove.
+            from it, and from the maps in the files beside it; all are for the caller to remove.
         class_weights: float32 [classes], of each class in the loss.
         log: told what was chosen and what happens, a sentence at a time.
 
@@ -101,25 +102,24 @@ def fine_tune(
         OSError: the checkpoint cannot be written.
     """
     batch = min(settings.batch_size, len(train.targets))
-    steps = len(train.targets) // batch
-    momentum, why = choose_momentum(settings, steps * settings.epochs)
-    log(f"batch norm momentum {momentum:g}: {why}")
+    steps = len(train.targets) // batch * settings.epochs
+    momentum, why = choose_momentum(settings, steps)
+    log(_about_batch_norm(settings, momentum, why))
     keras.utils.set_random_seed(settings.seed)
-    layer = KerasLayer(
-        info, trainable=True, weights=backbone, arguments={"batch_norm_momentum": momentum},
-        input_shape=validation.images.shape[1:],
-    )  # fmt: skip
-    freeze_blocks(layer.network_layer, settings.layers)
-    penalty = keras.regularizers.L1L2(settings.l1, settings.l2)
-    dense = keras.layers.Dense(len(head[1]), kernel_regularizer=penalty)
-    model = keras.Sequential(
-        [layer, keras.layers.Dropout(settings.dropout, seed=settings.seed), dense]
+    by_batch = settings.normalizes_by_batch
+    network = NetworkLayer(info, backbone, momentum=momentum, weight_decay=0)
+    cut = freeze_blocks(network, settings.layers)
+    key = _key(backbone, head, train, validation, settings, class_weights)
+    size = (validation.images.shape[1], validation.images.shape[2])
+    views = Views(
+        FrozenHalf(network, cut), size, settings, checkpoint.with_name(f"views-{key[:16]}")
     )
-    model.build((None, *validation.images.shape[1:]))
+    model, dense = _model(TrainedHalf(network, cut, by_batch=by_batch), head, settings)
+    model.build((None, *views.shape))
     dense.set_weights(list(head))
     model.compile(
         keras.optimizers.Adam(
-            learning_rate(settings, steps * settings.epochs), settings.momentum,
+            learning_rate(settings, steps), settings.momentum,
             use_ema=True, ema_momentum=momentum,
         ),
         keras.losses.CategoricalCrossentropy(
@@ -127,47 +127,64 @@ def fine_tune(
         ),
     )  # fmt: skip
     model.optimizer.build(model.trainable_variables)
-    augmentation = augmentation_layers(settings, validation.images.shape[1:3])
-    variables = [*model.variables, *model.optimizer.variables]
-    variables += [variable for part in augmentation for variable in part.variables]
-    results = [*layer.network_layer.weights, *dense.weights]
-    files = Checkpoint(checkpoint, variables, results)
-    state = files.read(_key(backbone, head, train, validation, settings, class_weights))
+    results = [*network.weights, *dense.weights]
+    files = Checkpoint(checkpoint, [*model.variables, *model.optimizer.variables], results)
+    state = files.read(key)
+    judges = Examples(views.as_they_are(validation.images), validation.targets)
     if not state.epochs:
-        state.epochs.append(Epoch(np.nan, *_judged(model, validation)))
+        state.epochs.append(Epoch(np.nan, *_judged(model, judges)))
         files.write(state)
     else:
         log(f"goes on after epoch {len(state.epochs) - 1} of {settings.epochs}")
     classes = np.eye(len(head[1]), dtype=np.float32)
     while not _is_over(state.epochs, settings):
         number, losses = len(state.epochs), []
+        maps = views.of_epoch(number, train.images)
         for rows in _batches(len(train.targets), batch, settings.seed, number):
-            images = as_floats(train.images[rows])
-            for part in augmentation:
-                images = part(images, training=True)
             targets = train.targets[rows]
             weights = None if class_weights is None else class_weights[targets]
-            losses.append(float(model.train_on_batch(images, classes[targets], weights)))
+            given = np.asarray(maps[rows], np.float32)
+            losses.append(float(model.train_on_batch(given, classes[targets], weights)))
             model.reset_metrics()
         with _averaged(model):
-            state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, validation)))
+            state.epochs.append(Epoch(float(np.mean(losses)), *_judged(model, judges)))
             state.best = _best(state.epochs)
             if state.best == number:
                 files.keep_best()
         files.write(state)
         log(_words(state, settings))
     files.restore_best()
-    tensors = layer.current_weights()
     kernel, biases = map(keras.ops.convert_to_numpy, dense.weights)
-    return Trained(tensors, kernel, biases, tuple(state.epochs), state.best, momentum, why)
+    return Trained(
+        network.current_weights(), kernel, biases, tuple(state.epochs), state.best, momentum, why
+    )
+
+
+def _model(
+    half: TrainedHalf, head: tuple[Floats, Floats], settings: FineTuneSettings
+) -> tuple[keras.Model, keras.layers.Dense]:
+    """From maps to logits; and the head of it."""
+    penalty = keras.regularizers.L1L2(settings.l1, settings.l2)
+    dense = keras.layers.Dense(len(head[1]), kernel_regularizer=penalty)
+    dropout = keras.layers.Dropout(settings.dropout, seed=settings.seed)
+    return keras.Sequential([half, dropout, dense]), dense
+
+
+def _about_batch_norm(settings: FineTuneSettings, momentum: float, why: str) -> str:
+    if settings.normalizes_by_batch:
+        return f"batch norm momentum {momentum:g}: {why}"
+    return (
+        "batch norm frozen: by the statistics of a few photos of few things the network would lose "
+        f"what it knows; averages of the weights, momentum {momentum:g}: {why}"
+    )
 
 
 @contextmanager
 def _averaged(model: keras.Model) -> Iterator[None]:
     """Within, the weights are averages over as many steps as batch norm's averages remember.
 
-    Those belong to weights of the same steps, not to the last ones; and such weights are right more
-    often than any step's (Polyak and Juditsky 1992).
+    Such weights are right more often than any step's (Polyak and Juditsky 1992); and where batch
+    norm's averages move, these belong to weights of the same steps, not to the last ones.
     """
     variables = model.trainable_variables
     last = copies(variables)
@@ -187,13 +204,6 @@ def _batches(photos: int, batch: int, seed: int, epoch: int) -> Iterator[NDArray
         yield np.sort(order[start : start + batch])  # sorted: they may lie in a file
 
 
-def as_floats(images: NDArray[Any]) -> Floats:
-    """Images as float32 in [0,1]."""
-    if images.dtype == np.uint8:
-        return np.divide(images, 255, dtype=np.float32)
-    return np.asarray(images, np.float32)
-
-
 def _judged(model: keras.Model, validation: Examples) -> tuple[float, float]:
     """Mean cross-entropy and accuracy; NaN without photos."""
     targets = validation.targets
@@ -201,7 +211,10 @@ def _judged(model: keras.Model, validation: Examples) -> tuple[float, float]:
         return np.nan, np.nan
     parts = np.array_split(np.arange(len(targets)), -(-len(targets) // 32))
     logits = np.concatenate(
-        [np.asarray(model.predict_on_batch(as_floats(validation.images[rows]))) for rows in parts]
+        [
+            np.asarray(model.predict_on_batch(np.asarray(validation.images[rows], np.float32)))
+            for rows in parts
+        ]
     ).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(targets)), targets]
