@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
+import tempfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from keras_files import as_tensorflow_js, numbers, write_tensorflow_js
 from mobilenet_hub.conversion.classifiers import LABELS, MODEL, read_labels
 from mobilenet_hub.errors import ConversionError, WeightsError
 from mobilenet_hub.networks import network
-from mobilenet_hub.weights.readers import read
+from mobilenet_hub.weights.readers import read, zip_files
 
 
 @pytest.fixture
@@ -115,6 +118,71 @@ def test_without_any_labels_classes_are_numbers(exported, tmp_path):
     result = hub.import_classifier(exported, tmp_path / "a")
     assert result.weights.labels == tuple("01234")
     assert result.module.handle == "google/imagenet/mobilenet_v2_035_96/classification/5"
+
+
+# The archives that websites give ------------------------------------------------------------------
+
+
+def zipped(path, members):
+    """A zip archive of (name in it, path of a file, bytes, or a ZipInfo with bytes)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data if isinstance(data, bytes) else data.read_bytes())
+    return path
+
+
+def test_the_archive_of_teachable_machine_is_as_good_as_what_is_in_it(teachable, tmp_path):
+    names = ("metadata.json", "model.json", "weights.bin")
+    archive = zipped(tmp_path / "tm-my-image-model.zip", [(n, teachable / n) for n in names])
+    found, wanted = (
+        hub.import_classifier(path, tmp_path / name).weights
+        for path, name in ((archive, "a"), (teachable, "b"))
+    )
+    assert found.labels == ("Class 1", "Class 2")
+    assert found.tensors.keys() == wanted.tensors.keys()
+    assert all(np.array_equal(found.tensors[n], wanted.tensors[n]) for n in wanted.tensors)
+    assert found.metadata["source"].startswith("tm-my-image-model.zip ")
+
+
+@pytest.mark.parametrize("folder", ["", "converted/"])
+def test_labels_are_taken_from_the_archive(exported, tmp_path, folder):
+    model = [(f"{folder}{file.name}", file) for file in sorted(exported.iterdir())]
+    labels = [("labels.txt", b"0 a\n1 b\n2 c\n3 d\n4 e\n"), ("__MACOSX/._model.json", b"x")]
+    archive = zipped(tmp_path / "mobilenet_v2_0.35_96.zip", [*labels, *model])
+    assert hub.import_classifier(archive, tmp_path / "out").weights.labels == tuple("abcde")
+
+
+def test_nothing_in_an_archive_leaves_its_folder(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    link = zipfile.ZipInfo("labels.txt")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive = zipped(
+        tmp_path / "mobilenet_v2_0.35_96.zip",
+        [
+            ("../evil.json", b"{}"), ("/evil.json", b"{}"), ("a/../../evil.bin", b"x"),
+            ("variables/../../evil.txt", b"x"), (link, b"/etc/passwd"),
+            *[(file.name, file) for file in exported.iterdir()],
+        ],
+    )  # fmt: skip
+    with pytest.raises(WeightsError, match=r"expected 5 labels.*Received: 1"):  # the link's text
+        hub.import_classifier(archive, tmp_path / "out")
+    assert not list(tmp_path.rglob("evil*")) and not any((tmp_path / "tmp").iterdir())
+
+
+def test_an_archive_of_two_models_or_of_none_or_of_too_much_is_refused(exported, tmp_path):
+    files = [(file.name, file) for file in exported.iterdir()]
+    for members, message in (
+        ([*files, *((f"b/{name}", file) for name, file in files)], "several models"),
+        ([("photo.jpg", b"x")], "in the zip archive"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            hub.import_classifier(zipped(tmp_path / "x.zip", members), tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zip_files, "MAX_UNPACKED_BYTES", 1000)
+        with pytest.raises(WeightsError, match="at most"):
+            hub.import_classifier(zipped(tmp_path / "y.zip", files), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # The output -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from mobilenet_hub.errors import ConversionError, WeightsError
 from mobilenet_hub.files import atomic_folder
 from mobilenet_hub.weights.canonical import Weights, load
 from mobilenet_hub.weights.readers import read_module
+from mobilenet_hub.weights.readers.zip_files import unpacked_export
 from mobilenet_hub.weights.unfold import folded_layers
 
 MODEL, LABELS = "model.safetensors", "labels.txt"
@@ -55,8 +56,8 @@ def import_classifier(
     ```
 
     Args:
-        path: a Teachable Machine export, a Keras model, a SavedModel, a `.tflite` file or a frozen
-            graph; see docs/classifiers.md.
+        path: a Teachable Machine export (the `.zip` too), a Keras model, a SavedModel, a `.tflite`
+            file or a frozen graph; see docs/classifiers.md.
         output: the folder to write; one that was written by an import before is written over.
         labels: names of the classes, or the path of a file with one a line; None: those in the
             file or in a `labels.txt` beside it, or numbers.
@@ -72,16 +73,17 @@ def import_classifier(
         MissingWeightsError, UnknownHandleError: as `readers.read`.
         OSError: the output cannot be written.
     """
-    path, output = Path(path), Path(output)
+    output = Path(output)
     refuse_other_folder(output)
     known = find(handle) if handle else None
     as_classifier = f"google/imagenet/{known.checkpoint_key}/classification" if known else None
     names = read_labels(labels) if isinstance(labels, str | PathLike) else labels
-    info, weights = read_module(path, handle=as_classifier, use_ema=use_ema, labels=names)
-    beside = path / LABELS if path.is_dir() else path.with_name(LABELS)
-    if names is None and weights.labels == _numbers(weights) and beside.is_file():
-        names = read_labels(beside)
-        info, weights = read_module(path, handle=as_classifier, use_ema=use_ema, labels=names)
+    with unpacked_export(Path(path)) as model:
+        info, weights = read_module(model, handle=as_classifier, use_ema=use_ema, labels=names)
+        beside = model / LABELS if model.is_dir() else model.with_name(LABELS)
+        if names is None and weights.labels == _numbers(weights) and beside.is_file():
+            names = read_labels(beside)
+            info, weights = read_module(model, handle=as_classifier, use_ema=use_ema, labels=names)
     if weights.classifier is None:
         raise WeightsError(
             f"{path} holds no classes of its own: `mobilenet-hub import FILE` without --output "
