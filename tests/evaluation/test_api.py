@@ -82,6 +82,7 @@ def test_nothing_to_evaluate_is_an_error(folder):
 
 def test_several_labels_a_photo_are_each_a_question_of_its_own(folder):
     result = hub.evaluate("val", classifier("own.safetensors", activation="sigmoid"))
+    assert "the folder of a photo says one" in result.notes[0]
     assert result.evaluations[0].predictions.multi_label
     assert result.metrics[0].mean_average_precision is not None
     result.write_html("report.html")

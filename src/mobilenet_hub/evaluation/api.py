@@ -37,6 +37,10 @@ _ALL = (
     "good it will be on others."
 )
 _NAMED = 5  # classes in a title
+_ONE_LABEL = (
+    "This classifier gives a photo several labels, and the folder of a photo says one: any other "
+    "that it gives counts as wrong."
+)
 _UNSEEN = "Those of the photos given that the classifier was neither trained on nor chosen by."
 
 
@@ -182,6 +186,8 @@ def evaluate(
     evaluations, notes = _evaluations(
         collector.predictions(), [used_for.get(bytes.fromhex(each)) for each in collector.digests]
     )
+    if classifier is not None and classifier.activation == "sigmoid":
+        notes += (_ONE_LABEL,)
     return EvaluationResult(
         tuple(measure(each, labels, reject_threshold=threshold) for each in evaluations),
         evaluations, notes, tuple(collector.failures), loaded, settings, folders.passed_over,
