@@ -26,7 +26,10 @@ def test_it_says_how_good_the_classifier_is_and_where_it_lies(tmp_path):
     assert "of 24 photos right: nested cross-validation" in done.stdout
     assert "There is no test side: the headline is cross-validation" in done.stderr
     assert str(tmp_path / "out" / "report.html") in done.stderr
-    done = run(photos, "--output", tmp_path / "out", "--json")
+    done = run(photos, "--output", tmp_path / "out", "--json", "--progress", "json")
+    steps = [json.loads(line) for line in done.stderr.splitlines() if '"step"' in line]
+    assert {"strengths", "folds"} <= {each["step"] for each in steps}
+    assert all(each["done"] <= each["total"] for each in steps)
     summary = json.loads(done.stdout)
     assert summary["computed"] == 0 and summary["evaluations"][0]["photos"] == 24
     photo = photos / "red" / "3.png"
