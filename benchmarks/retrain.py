@@ -57,7 +57,7 @@ data = np.load(sys.argv[1])
 start = time.perf_counter()
 best, head = -1, None
 for strength in data["strengths"]:
-    model = LogisticRegression(C=1 / (strength * len(data["x"])), max_iter=1000, tol=1e-4)
+    model = LogisticRegression(C=1 / (strength * len(data["x"])), max_iter=9999, tol=1e-6)
     model.fit(data["x"], data["y"])
     found = model.score(data["val_x"], data["val_y"])
     if found > best:
@@ -120,9 +120,8 @@ def own_head(arrays: dict[str, np.ndarray]) -> tuple[float, float, np.ndarray]:
     axes = principal_axes(x, np.flatnonzero(folds == 0))
     with all_cores() as pool:
         fitted = Regression(x, axes, y, int(y.max()) + 1, folds, None, pool)
-        best = choosing.choose_strength(
-            fitted, y, (1,), 1, patience=99, gain=CONVERGED, merit=choosing.most_right
-        ).best
+        trials = choosing.choose_strength(fitted, y, (1,), 1, patience=99, gain=CONVERGED).trials
+    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals, as below
     _, logits = fitted.logits(best.coefficients, 1)
     chances = choosing.probabilities(logits, multi_label=False)
     return time.perf_counter() - start, best.accuracy, chances

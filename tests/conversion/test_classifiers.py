@@ -150,6 +150,8 @@ def test_labels_are_taken_from_the_archive(exported, tmp_path, folder):
     labels = [("labels.txt", b"0 a\n1 b\n2 c\n3 d\n4 e\n"), ("__MACOSX/._model.json", b"x")]
     archive = zipped(tmp_path / "mobilenet_v2_0.35_96.zip", [*labels, *model])
     assert hub.import_classifier(archive, tmp_path / "out").weights.labels == tuple("abcde")
+    with pytest.raises(WeightsError, match="import FILE --output FOLDER"):
+        hub.Module(archive)
 
 
 def test_nothing_in_an_archive_leaves_its_folder(exported, tmp_path, monkeypatch):

@@ -225,6 +225,6 @@ def _rows_by_digest(
         for row, value in enumerate(hashed):
             if value is not None:
                 rows.setdefault(value, []).append(row)
-            if progress is not None and (row + 1) % _SAID == 0:
+            if progress is not None and ((row + 1) % _SAID == 0 or row + 1 == len(items)):
                 progress.step("photos read", row + 1, len(items))
     return rows

@@ -177,6 +177,18 @@ REFUSED = (
         "checkpoint, SavedModel or Keras file that it was made of",
     ),
     Refused(
+        "a zip archive",
+        lambda f: (
+            "config.json" not in f.members
+            and any(
+                n.endswith(("model.json", "saved_model.pb", ".tflite", "keras_model.h5"))
+                for n in f.members
+            )
+        ),
+        "is an archive of an exported model, as Teachable Machine gives them: take it to a folder "
+        "with `mobilenet-hub import FILE --output FOLDER`, or unpack it",
+    ),
+    Refused(
         "the graph of a checkpoint",
         lambda f: f.path.suffix == ".meta",
         "is the graph of a checkpoint and holds no weights: name the checkpoint itself, the path "
