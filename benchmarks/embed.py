@@ -10,7 +10,8 @@ process of its own, warms up on 200 files, then embeds all; they take turns, rou
 that a machine that slows down slows all of them; medians are reported. Start-up is left out.
 
 `bound` is harmonic: what this machine would do if it alternated between decoding alone and
-inference alone, each at the rate it reaches by itself on all cores, with nothing lost between.
+inference alone, each at the rate it reaches by itself on all cores, with nothing lost between; in
+int8, which is calibrated on the photos, with inference in int8.
 
 `phone` is for photos as people have them: mosaics of 12 megapixels (see `mosaics.py`), of which
 decoding is nearly all; so decoders stand beside each other too, TensorFlow's at each `ratio`.
@@ -41,6 +42,7 @@ from mobilenet_hub.pipeline.parallel import batched, ordered_map
 from mobilenet_hub.pipeline.sources.items import FileItem
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
+from mobilenet_hub.settings import Precision
 from mosaics import write_mosaics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,6 +53,7 @@ CASES = {
 }
 OURS = "mobilenet-hub, hub.embed"
 DECODE, INFER = "decoding alone", "inference alone"
+INT8 = ", int8"  # ends the names of what computes in it
 WARM_UP, BATCH = 200, 64
 PHONE_FILES = 200  # of 4 MB
 
@@ -79,6 +82,8 @@ def main() -> None:
                 paths = write_mosaics(arguments.photos, Path(folder, "mosaics"))
                 files = min(files, PHONE_FILES)
             linked = link(paths, Path(folder, case), files)
+            os.environ["MOBILENET_HUB_CACHE_DIR"] = str(Path(folder, "cache"))
+            hub.calibrate(load(*CASES[case][:2]), originals)
             report(case, linked, files, arguments.rounds)
 
 
@@ -98,14 +103,18 @@ def report(case: str, photos: Path, files: int, rounds: int) -> None:
             result = child(name, case, photos)
             rates[name].append(files / result["seconds"])
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER])
     ours = medians[DECODE if case == "phone" else OURS]
     print(f"\n{case}, {files:,} files, median of {rounds} rounds\n")
     what = DECODE if case == "phone" else "mobilenet-hub"
     print(f"| | images/s | {what} is |\n|---|---:|---:|")
-    print(f"| bound of the two below | {bound:,.0f} | {ours / bound:.2f}× |")
     for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
         print(f"| {name} | {rate:,.0f} | {ours / rate:.2f}× |", flush=True)
+    print("\n| end to end | images/s | bound | of it | of float32 |\n|---|---:|---:|---:|---:|")
+    for precision in ("", INT8):
+        rate = medians[OURS + precision]
+        bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER + precision])
+        figures = f"{rate / bound:.2f}× | {rate / medians[OURS]:.2f}×"
+        print(f"| {OURS}{precision} | {rate:,.0f} | {bound:,.0f} | {figures} |", flush=True)
 
 
 def report_memory(photos: Path, folder: Path) -> None:
@@ -145,24 +154,28 @@ def measure(name: str, case: str, photos: Path) -> None:
 # Contestants: made with handle, depth multiplier, input size and folder; called with how many
 # files to take (None: all); they return how many feature vectors they made.
 Run = Callable[[int | None], int]
+Contestant = Callable[[str, float, int, Path], Run]
 
 
-def load(handle: str, multiplier: float) -> hub.Module:
+def load(handle: str, multiplier: float, precision: Precision = "float32") -> hub.Module:
     """Real weights; the sizes of a network share their shapes, and cost the same at any values."""
     key = f"google/imagenet/mobilenet_v2_{round(multiplier * 100):03d}_224/feature_vector/5"
-    return hub.Module(handle, weights=hub.Module(key).weights)
+    return hub.Module(handle, weights=hub.Module(key).weights, precision=precision)
 
 
-def hub_embed(handle: str, multiplier: float, size: int, photos: Path) -> Run:
-    module = load(handle, multiplier)
-    check_against_module(module, size, photos)
+def hub_embed(precision: Precision) -> Contestant:
+    def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+        module = load(handle, multiplier, precision)
+        check_against_module(module, size, photos)
 
-    def run(limit: int | None) -> int:
-        files = None if limit is None else sorted(photos.iterdir())[:limit]
-        records = hub.embed(photos if files is None else files, module)
-        return sum(record.ok for record in records)
+        def run(limit: int | None) -> int:
+            files = None if limit is None else sorted(photos.iterdir())[:limit]
+            records = hub.embed(photos if files is None else files, module)
+            return sum(record.ok for record in records)
 
-    return run
+        return run
+
+    return contestant
 
 
 def check_against_module(module: hub.Module, size: int, photos: Path) -> None:
@@ -208,19 +221,23 @@ def decode_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run
     return run
 
 
-def infer_alone(handle: str, multiplier: float, size: int, photos: Path) -> Run:
-    session = load(handle, multiplier).session("feature_vector")
-    batch = 128
-    images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-    outputs = session.outputs(batch)
+def infer_alone(precision: Precision) -> Contestant:
+    def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
+        session = load(handle, multiplier, precision).session("feature_vector")
+        batch = 128
+        images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+        outputs = session.outputs(batch)
 
-    def run(limit: int | None) -> int:
-        count = limit or sum(1 for _ in photos.iterdir())
-        for _ in range(0, count, batch):
-            session.run(images, outputs)
-        return count
+        def run(limit: int | None) -> int:
+            count = limit or sum(1 for _ in photos.iterdir())
+            for start in range(0, count, batch):
+                part = slice(min(batch, -(-(count - start) // 16) * 16))
+                session.run(images[part], {name: out[part] for name, out in outputs.items()})
+            return count
 
-    return run
+        return run
+
+    return contestant
 
 
 def keras_tensorflow(handle: str, multiplier: float, size: int, photos: Path) -> Run:
@@ -314,7 +331,7 @@ def torch_loader(handle: str, multiplier: float, size: int, photos: Path) -> Run
     return run
 
 
-def tensorflow_decode(ratio: int) -> Callable[[str, float, int, Path], Run]:
+def tensorflow_decode(ratio: int) -> Contestant:
     """tf.data on all cores: decode at 1/ratio of the size, crop, resize."""
 
     def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
@@ -336,7 +353,7 @@ def tensorflow_decode(ratio: int) -> Callable[[str, float, int, Path], Run]:
     return contestant
 
 
-def pillow_decode(*, draft: bool) -> Callable[[str, float, int, Path], Run]:
+def pillow_decode(*, draft: bool) -> Contestant:
     """A loop over the files, at full size as scripts do, or at the scale that `draft` finds."""
 
     def contestant(handle: str, multiplier: float, size: int, photos: Path) -> Run:
@@ -349,19 +366,23 @@ def pillow_decode(*, draft: bool) -> Callable[[str, float, int, Path], Run]:
     return contestant
 
 
-CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
-    OURS: hub_embed,
+CONTESTANTS: dict[str, Contestant] = {
+    OURS: hub_embed("float32"),
+    OURS + INT8: hub_embed("int8"),
     "mobilenet-hub, to Parquet": hub_parquet,
     DECODE: decode_alone,
-    INFER: infer_alone,
+    INFER: infer_alone("float32"),
+    INFER + INT8: infer_alone("int8"),
     "Keras on TensorFlow, image_dataset_from_directory": keras_tensorflow,
     "Pillow and ONNX Runtime, a loop": pillow_loop,
     "Pillow in a torch DataLoader, and ONNX Runtime": torch_loader,
 }
-PHONE_CONTESTANTS: dict[str, Callable[[str, float, int, Path], Run]] = {
-    OURS: hub_embed,
+PHONE_CONTESTANTS: dict[str, Contestant] = {
+    OURS: hub_embed("float32"),
+    OURS + INT8: hub_embed("int8"),
     DECODE: decode_alone,
-    INFER: infer_alone,
+    INFER: infer_alone("float32"),
+    INFER + INT8: infer_alone("int8"),
     **{f"TensorFlow's parallel decode, ratio={r}": tensorflow_decode(r) for r in (8, 4, 2, 1)},
     "Pillow, a loop": pillow_decode(draft=False),
     "Pillow with draft, a loop": pillow_decode(draft=True),

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 import mobilenet_hub as hub
 from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
+from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.runtime.openvino import import_openvino
 from mobilenet_hub.weights.calibration import Calibration, Photos
@@ -155,7 +156,7 @@ def raw_openvino(
     size = images.shape[1]
     model = build_graph(
         weights, "feature_vector", input_dtype=images.dtype.name, size=(size, size),
-        calibration=calibration,
+        builder=None if calibration is None else QuantizedBuilder(weights, calibration),
     ).to_bytes()  # fmt: skip
     threads = available_threads()
     settings = [("static", 0, len(images)), ("dynamic", threads, 4)]

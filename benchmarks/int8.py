@@ -25,13 +25,14 @@ from mobilenet_hub.conversion.calibrate import read_photos
 from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.int8 import QuantizedBuilder
+from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.retraining.head import Regression, principal_axes
 from mobilenet_hub.runtime import Runner, make_engine
 from mobilenet_hub.runtime.openvino import import_openvino
-from mobilenet_hub.settings import PreprocessingSettings
+from mobilenet_hub.settings import Compute, PreprocessingSettings
 from mobilenet_hub.weights.calibration import Calibration, Photos
 from mobilenet_hub.weights.canonical import Weights
 
@@ -90,6 +91,7 @@ def compare(weights: Weights, calibrating: Pixels, others: Pixels) -> None:
 
 
 def graph(weights: Weights, calibration: Calibration | None = None) -> Graph:
+    builder = None if calibration is None else QuantizedBuilder(weights, calibration)
     return build_graph(
         weights,
         "feature_vector",
@@ -106,7 +108,7 @@ def top_1(weights: Weights, features: Floats) -> NDArray[np.intp]:
 
 
 def run(model: Graph, images: Pixels, engine: Any) -> Floats:
-    runner = Runner(lambda spec: model, make_engine(engine))
+    runner = Runner(lambda spec: model, make_engine(Compute(engine)))
     return runner(images, throughput=True)["default"]
 
 

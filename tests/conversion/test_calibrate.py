@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import mobilenet_hub as hub
-from calibration_support import clouds, least_cosine, measured
+from calibration_support import clouds, least_cosine
 from mobilenet_hub.conversion.calibrate import MIN_PHOTOS, calibrate
 from mobilenet_hub.conversion.certify import certify
 from mobilenet_hub.errors import InputError, MissingCalibrationError, SourceError, WeightsError
-from mobilenet_hub.graph.float32 import fold_batch_norm
 from mobilenet_hub.weights.calibration import Photos
 from weights_support import empty_cache, load_bundled  # noqa: F401 - a fixture
 
@@ -86,18 +84,3 @@ def test_limits_and_sizes_are_checked(weights, photos, tmp_path):
         calibrate(module, photos / "00.png")
     with pytest.raises(SourceError):
         calibrate(module, tmp_path / "nowhere")
-
-
-def test_a_correction_is_what_the_rounded_kernel_adds_on_average(weights):
-    """Of the first layer, whose input is known: against a plain sum over windows."""
-    from mobilenet_hub.graph.quantize import quantize
-
-    calibration, layer = measured(weights), weights.network.convolutions[0]
-    kernel = fold_batch_norm(layer, weights.tensors)[0].transpose(3, 2, 0, 1)
-    error = quantize(weights, calibration)[layer.scope].rounded_kernel - kernel
-    images = clouds().astype(np.float64) / 255 * 2 - 1
-    padded = np.pad(images, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    steps = [slice(start, start + 95, 2) for start in range(3)]
-    means = np.array([[padded[:, r, c].mean((0, 1, 2)) for c in steps] for r in steps])
-    expected = np.einsum("oirc,rci->o", error, means)
-    np.testing.assert_allclose(calibration.corrections[layer.scope], expected, atol=1e-5)

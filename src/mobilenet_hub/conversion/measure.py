@@ -2,9 +2,8 @@
 
 How they are chosen was decided by measurement (benchmarks/README.md). After a ReLU6, the range is
 the greatest value that any photo gave: at most 6, and nothing is cut off. Elsewhere it is the mean
-of the photos' greatest values: a rare one is cut off, and all others are finer. A correction is
-what rounding the kernel adds to each output channel on average, computed on the values of float32
-(Nagel et al., arXiv 1906.04721, section 4.2); without it, most of the loss would be such offsets.
+of the photos' greatest values: a rare one is cut off, and all others are finer. Then `correct`
+finds what biases are short of.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mobilenet_hub.conversion.correct import find_corrections
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.graph.float32 import fold_batch_norm, oihw
 from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
-from mobilenet_hub.graph.quantize import quantize
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.contracts import Images, Outputs
@@ -29,7 +26,7 @@ from mobilenet_hub.weights.storage.pins import tensor_digests
 METHOD = (
     "one range a tensor: after ReLU6 the greatest value, elsewhere the mean of each photo's; "
     "kernels symmetric, a scale for each output channel, sums of two inputs bounded; biases "
-    "corrected for rounded kernels"
+    "corrected layer by layer, to the means of float32 after the activation"
 )
 _LEAST_RANGE = 1e-3  # of a tensor that is 0 on all photos
 _BATCH = 16
@@ -57,7 +54,7 @@ def measure(weights: Weights, pixels: Images, photos: Photos) -> Calibration:
         photos=photos,
         method=METHOD,
     )
-    return replace(calibration, corrections=_corrections(weights, pixels, engine, calibration))
+    return replace(calibration, corrections=find_corrections(weights, pixels, engine, calibration))
 
 
 def _ranges(weights: Weights, pixels: Images, engine: Engine) -> dict[str, float]:
@@ -102,41 +99,6 @@ def _add_greatest(graph: Graph, name: str, layer: Layer) -> None:
     attributes: dict[str, Attribute] = {"axes": [1, 2, 3], "keepdims": 0}
     graph.nodes.append(Node("ReduceMax", [value], f"{name}/greatest", attributes))
     graph.outputs.append(Port(f"{name}/greatest", ("batch",)))
-
-
-def _corrections(
-    weights: Weights, pixels: Images, engine: Engine, calibration: Calibration
-) -> dict[str, NDArray[np.float32]]:
-    """What rounded kernels add to the output channels of each layer, on average."""
-    layers = weights.network.convolutions
-    rounded = quantize(weights, calibration)
-
-    def build(spec: GraphSpec) -> Graph:
-        graph = _float_graph(weights, spec)
-        convolutions = {node.output: node for node in graph.nodes if node.kind == "Conv"}
-        for layer in layers:
-            kernel = oihw(layer, fold_batch_norm(layer, weights.tensors)[0])
-            error = rounded[layer.scope].rounded_kernel - kernel
-            _add_error(graph, layer, convolutions[f"{layer.scope}/conv"], error)
-        return graph
-
-    sums = {layer.scope: np.zeros(layer.out_channels) for layer in layers}
-    for outputs, _ in _run(Runner(build, engine), pixels):
-        for scope, total in sums.items():
-            total += outputs[f"{scope}/error"].sum(0, dtype=np.float64)
-    return {scope: (total / len(pixels)).astype(np.float32) for scope, total in sums.items()}
-
-
-def _add_error(graph: Graph, layer: Layer, convolution: Node, error: NDArray[np.float32]) -> None:
-    """The output `SCOPE/error`: of each image, the mean of what another kernel would add."""
-    scope = layer.scope
-    graph.constants[f"{scope}/error_kernel"] = error
-    inputs = [convolution.inputs[0], f"{scope}/error_kernel"]
-    graph.nodes += [
-        Node("Conv", inputs, f"{scope}/errors", convolution.attributes),
-        Node("ReduceMean", [f"{scope}/errors"], f"{scope}/error", {"axes": [2, 3], "keepdims": 0}),
-    ]
-    graph.outputs.append(Port(f"{scope}/error", ("batch", layer.out_channels)))
 
 
 def _float_graph(weights: Weights, spec: GraphSpec) -> Graph:

@@ -17,7 +17,7 @@ from mobilenet_hub.weights.canonical import Tensors, Weights
 InputDType = Literal["uint8", "float32"]
 INPUT = "images"
 DEFAULT_OUTPUT = "default"
-_CLIPS: dict[Activation, tuple[int, ...]] = {"relu6": (0, 6), "relu": (0,)}  # as bounds
+CLIPS: dict[Activation, tuple[int, ...]] = {"relu6": (0, 6), "relu": (0,)}  # as bounds
 
 
 def fold_batch_norm(
@@ -173,7 +173,7 @@ class Builder:
         """A value after the layer's activation, if it has one."""
         if layer.activation is None:
             return value
-        bounds = [self.constant(f"bound_{b}", np.float32(b)) for b in _CLIPS[layer.activation]]
+        bounds = [self.constant(f"bound_{b}", np.float32(b)) for b in CLIPS[layer.activation]]
         return self.node("Clip", [value, *bounds], f"{layer.scope}/activation")
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> str:

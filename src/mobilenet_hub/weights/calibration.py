@@ -99,8 +99,8 @@ class Calibration:
         ranges: the greatest absolute value of each layer's output, by scope; of its sum with a
             residual, by scope and `/add`. The last convolution, whose values stay float32, has
             none.
-        corrections: float32 [channels]: what rounding adds to a layer's output on average, by
-            scope; it is taken from the bias.
+        corrections: float32 [channels]: what is taken from the bias of a layer, by scope, because
+            rounding adds it.
         photos: that were measured.
         method: in words.
         certificates: how it compares with float32, one for each instruction set and set of photos.
