@@ -25,7 +25,6 @@ from mobilenet_hub.conversion.calibrate import read_photos
 from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.int8 import QuantizedBuilder
-from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.sources.resolve import open_sources
@@ -91,7 +90,6 @@ def compare(weights: Weights, calibrating: Pixels, others: Pixels) -> None:
 
 
 def graph(weights: Weights, calibration: Calibration | None = None) -> Graph:
-    builder = None if calibration is None else QuantizedBuilder(weights, calibration)
     return build_graph(
         weights,
         "feature_vector",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -29,9 +30,13 @@ def calibration():
         layer.scope: np.linspace(-1, 1, layer.out_channels, dtype=np.float32)
         for layer in net.convolutions
     }
+    roundings = {
+        layer.scope: np.full(-(-math.prod(layer.weights_shape) // 8), 5, np.uint8)
+        for layer in net.convolutions
+    }
     ranges = {name: 1.0 + index for index, name in enumerate(names)}
     return Calibration(
-        net, "b" * 64, (96, 128), ranges, corrections, PHOTOS, "by hand", (CERTIFICATE,)
+        net, "b" * 64, (96, 128), ranges, corrections, roundings, PHOTOS, "by hand", (CERTIFICATE,)
     )
 
 
@@ -50,6 +55,8 @@ def test_its_hash_is_of_the_numbers_and_not_of_what_is_said_of_them(calibration)
     assert replace(calibration, certificates=(), method="?").sha256 == calibration.sha256
     ranges = {name: 2 * greatest for name, greatest in calibration.ranges.items()}
     assert replace(calibration, ranges=ranges).sha256 != calibration.sha256
+    roundings = {scope: bits ^ 1 for scope, bits in calibration.roundings.items()}
+    assert replace(calibration, roundings=roundings).sha256 != calibration.sha256
 
 
 @pytest.mark.parametrize("greatest", [0.0, -1.0, float("nan"), float("inf"), 1e9])
@@ -67,6 +74,15 @@ def test_ranges_and_corrections_are_those_of_the_networks_layers(calibration):
     for wrong in (np.zeros(3, np.float32), np.zeros(16), np.full(16, np.nan, np.float32)):
         with pytest.raises(WeightsError, match="corrections of MobilenetV2/Conv"):
             replace(calibration, corrections={**calibration.corrections, first: wrong})
+
+
+def test_roundings_are_a_bit_for_each_number_of_a_kernel(calibration):
+    with pytest.raises(WeightsError, match="other layers"):
+        replace(calibration, roundings={})
+    first = next(iter(calibration.roundings))
+    for wrong in (np.zeros(54, np.float32), np.zeros(53, np.uint8), np.zeros((54, 1), np.uint8)):
+        with pytest.raises(WeightsError, match="roundings of MobilenetV2/Conv"):
+            replace(calibration, roundings={**calibration.roundings, first: wrong})
 
 
 def changed(calibration, **changes):

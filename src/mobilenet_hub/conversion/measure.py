@@ -2,18 +2,18 @@
 
 How they are chosen was decided by measurement (benchmarks/README.md). After a ReLU6, the range is
 the greatest value that any photo gave: at most 6, and nothing is cut off. Elsewhere it is the mean
-of the photos' greatest values: a rare one is cut off, and all others are finer. Then `correct`
-finds what biases are short of.
+of the photos' greatest values: a rare one is cut off, and all others are finer. Then `adapt`
+rounds kernels and corrects biases.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from mobilenet_hub.conversion.correct import find_corrections
+from mobilenet_hub.conversion.adapt import adapted
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.networks import Layer
@@ -25,7 +25,8 @@ from mobilenet_hub.weights.storage.pins import tensor_digests
 
 METHOD = (
     "one range a tensor: after ReLU6 the greatest value, elsewhere the mean of each photo's; "
-    "kernels symmetric, a scale for each output channel, sums of two inputs bounded; biases "
+    "kernels symmetric, a scale for each output channel, sums of two inputs bounded, rounded by "
+    "least squares of what they give; biases "
     "corrected layer by layer, to the means of float32 after the activation"
 )
 _LEAST_RANGE = 1e-3  # of a tensor that is 0 on all photos
@@ -51,10 +52,14 @@ def measure(weights: Weights, pixels: Images, photos: Photos) -> Calibration:
             layer.scope: np.zeros(layer.out_channels, np.float32)
             for layer in weights.network.convolutions
         },
+        roundings={
+            layer.scope: np.zeros(-(-math.prod(layer.weights_shape) // 8), np.uint8)
+            for layer in weights.network.convolutions
+        },
         photos=photos,
         method=METHOD,
     )
-    return replace(calibration, corrections=find_corrections(weights, pixels, engine, calibration))
+    return adapted(weights, pixels, engine, calibration)
 
 
 def _ranges(weights: Weights, pixels: Images, engine: Engine) -> dict[str, float]:

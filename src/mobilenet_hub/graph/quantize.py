@@ -77,9 +77,9 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
         if not result:
             rest = weights.network.input_range[0] + value.zero * value.step
             bias = bias + np.float32(rest) * kernel.sum((0, 1, 2), dtype=np.float32)
-        kernel = oihw(layer, kernel)
-        steps = _kernel_steps(kernel)
-        whole = np.rint(kernel / steps[:, None, None, None]).astype(np.int8)
+        exact, steps = in_steps(oihw(layer, kernel))
+        up = np.unpackbits(calibration.roundings[layer.scope], count=exact.size)
+        whole = (np.floor(exact) + up.reshape(exact.shape)).astype(np.int8)
         bias_steps = steps * np.float32(value.step)
         whole_bias = np.rint((bias - calibration.corrections[layer.scope]) / bias_steps)
         limit = np.float32(2**31 - 128)  # the greatest that int32 and float32 both have
@@ -87,6 +87,12 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
         result[layer.scope] = QuantizedLayer(whole, steps, whole_bias, bias_steps, output, total)
         value = total or output or value
     return result
+
+
+def in_steps(kernel: Float32) -> tuple[Float32, Float32]:
+    """A kernel [out, in, height, width] in steps of its output channels, and these [out]."""
+    steps = _kernel_steps(kernel)
+    return (kernel / steps[:, None, None, None]).clip(-_LEVELS, _LEVELS), steps
 
 
 def pixel_scale(net: Network) -> Scale:

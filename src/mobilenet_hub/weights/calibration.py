@@ -2,14 +2,15 @@
 
 A calibration is a small record beside the weights, never a copy of them. It belongs to the feature
 tensors (a classifier on the same features takes the same one) and to one input size. Its file is a
-safetensors file: the corrections of each layer, and in the metadata one JSON object with everything
-else.
+safetensors file: corrections and roundings of each layer, and in the metadata one JSON object with
+everything else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
@@ -22,8 +23,9 @@ from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import Network, network
 from mobilenet_hub.weights.safetensors_format import parse_safetensors, printable
 
-FORMAT = "mobilenet-hub-calibration/1"
-MAX_FILE_BYTES = 1 << 23  # the largest network's takes 0.3 MB
+FORMAT = "mobilenet-hub-calibration/2"
+MAX_FILE_BYTES = 1 << 23  # the largest network's takes 0.7 MB
+_CORRECTION, _ROUNDING = "correction", "rounding"  # tensors in it, after a layer's scope
 MAX_RANGE = 1e6  # of a value between two layers: trained networks stay below 100
 
 
@@ -101,6 +103,8 @@ class Calibration:
             none.
         corrections: float32 [channels]: what is taken from the bias of a layer, by scope, because
             rounding adds it.
+        roundings: uint8: a bit for each number of a layer's kernel [out, in, height, width], by
+            scope: whether it is rounded up (`numpy.packbits`).
         photos: that were measured.
         method: in words.
         certificates: how it compares with float32, one for each instruction set and set of photos.
@@ -114,6 +118,7 @@ class Calibration:
     size: tuple[int, int]
     ranges: Mapping[str, float]
     corrections: Mapping[str, NDArray[np.float32]]
+    roundings: Mapping[str, NDArray[np.uint8]]
     photos: Photos
     method: str
     certificates: tuple[Certificate, ...] = ()
@@ -134,17 +139,25 @@ class Calibration:
                 raise _refusal(f"corrections of {layer.scope}: {values.dtype} {values.shape}")
             if not np.abs(values).max() <= MAX_RANGE:  # NaN neither
                 raise _refusal(f"corrections of {layer.scope} up to {np.abs(values).max()}")
-        for name in ("ranges", "corrections"):
+        if self.roundings.keys() != {layer.scope for layer in layers}:
+            raise _refusal("roundings of other layers than the network's")
+        for layer in layers:
+            bits = self.roundings[layer.scope]
+            if bits.dtype != np.uint8 or bits.shape != (-(-math.prod(layer.weights_shape) // 8),):
+                raise _refusal(f"roundings of {layer.scope}: {bits.dtype} {bits.shape}")
+        for name in ("ranges", "corrections", "roundings"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
     def sha256(self) -> str:
-        """Of what decides the numbers: ranges and corrections, not what is said of them."""
+        """Of what decides the numbers: ranges, corrections, roundings; not what is said of them."""
         digest = hashlib.sha256()
         for name, greatest in sorted(self.ranges.items()):
             digest.update(f"{name} {greatest!r}\n".encode())
         for name, values in sorted(self.corrections.items()):
             digest.update(f"{name}\n".encode() + values.astype("<f4").tobytes())
+        for name, bits in sorted(self.roundings.items()):
+            digest.update(f"{name}\n".encode() + bits.tobytes())
         return digest.hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -164,7 +177,10 @@ class Calibration:
             "ranges": dict(self.ranges),
             "certificates": [asdict(certificate) for certificate in self.certificates],
         }
-        return save(dict(self.corrections), {"mobilenet_hub": json.dumps(record, sort_keys=True)})
+        tensors: dict[str, NDArray[Any]]
+        tensors = {f"{scope}/{_CORRECTION}": values for scope, values in self.corrections.items()}
+        tensors |= {f"{scope}/{_ROUNDING}": bits for scope, bits in self.roundings.items()}
+        return save(tensors, {"mobilenet_hub": json.dumps(record, sort_keys=True)})
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:
@@ -206,10 +222,19 @@ def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, An
         "weights_sha256": printable(record["weights_sha256"])[:64],
         "size": (height, width),
         "ranges": {str(name): float(greatest) for name, greatest in record["ranges"].items()},
-        "corrections": tensors,
+        "corrections": _ending(_CORRECTION, tensors),
+        "roundings": _ending(_ROUNDING, tensors),
         "photos": _photos(record["photos"]),
         "method": printable(record["method"]),
         "certificates": tuple(map(_certificate, record["certificates"])),
+    }
+
+
+def _ending(what: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {
+        name.removesuffix(f"/{what}"): values
+        for name, values in tensors.items()
+        if name.endswith(f"/{what}")
     }
 
 

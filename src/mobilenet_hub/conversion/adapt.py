@@ -1,24 +1,32 @@
-"""The corrections of int8's biases: layer by layer, on what the layers before give in int8.
+"""Roundings and corrections of int8: layer by layer, on what the layers before give in int8.
 
-Rounding moves the mean of what a layer gives: that of kernels does, that of the bytes that come in,
-and that of those that go out, where little becomes nothing. So each layer in turn is given the bias
-with which every channel is in the mean what it is in float32, after the activation; the layers that
-follow start from there. (After Nagel et al., arXiv 1906.04721, appendix D, where it is the means
-before the activation.)
+Kernels are rounded as `rounding` says. Then rounding still moves the mean of what a layer gives, as
+do the bytes that come in. So each layer in turn is given the bias with which every channel is in
+the mean what it is in float32, after the activation; the layers that follow start from there.
+(After Nagel et al., arXiv 1906.04721, appendix D, where it is the means before the activation.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.graph.float32 import CLIPS, DEFAULT_OUTPUT, INPUT, Builder, build_graph
+from mobilenet_hub.conversion.rounding import moments, rounded_up
+from mobilenet_hub.graph.float32 import (
+    CLIPS,
+    DEFAULT_OUTPUT,
+    INPUT,
+    Builder,
+    build_graph,
+    fold_batch_norm,
+    oihw,
+)
 from mobilenet_hub.graph.onnx_format import Graph, Port
-from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, pixel_scale, quantize
+from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, in_steps, pixel_scale, quantize
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner
 from mobilenet_hub.runtime.contracts import Images
@@ -44,35 +52,45 @@ class _Values:
         """Those of some photos."""
         return (self.whole[part] - np.float32(self.scale.zero)) * np.float32(self.scale.step)
 
+    def moments(self, layer: Layer) -> NDArray[np.float64]:
+        """The `rounding.moments` of a layer that they go into; of windows, some photos' do."""
+        apart, together = (1, 8) if layer.kernel == 1 else (4, 1)
+        starts = range(0, len(self.whole), apart * together)
+        parts = [moments(layer, self.of(slice(start, start + together))) for start in starts]
+        return sum(parts[1:], parts[0]) / len(parts)
 
-def find_corrections(
+
+def adapted(
     weights: Weights, pixels: Images, engine: Engine, calibration: Calibration
-) -> dict[str, Float32]:
-    """What is to be taken from the bias of each layer, by scope: float32 [channels].
+) -> Calibration:
+    """A calibration with other corrections and roundings: those with which int8 comes closest.
 
     Args:
         weights: of the network.
         pixels: of photos, as the network takes them; of many, some are used, evenly spread.
         engine: what computes, in float32.
-        calibration: of the weights; its ranges count.
+        calibration: of the weights; its ranges stay.
     """
     pixels = pixels[:: -(-len(pixels) // _PHOTOS)].copy()
     means, numbers = _means(weights, pixels, engine), quantize(weights, calibration)
     whole = np.rint(pixels * np.float32(255)) if pixels.dtype == np.float32 else pixels
     values = _Values(whole.astype(np.uint8), pixel_scale(weights.network))
-    result, kept = dict[str, Float32](), dict[str | None, _Values]()
+    corrections, roundings = dict[str, Float32](), dict[str, NDArray[np.uint8]]()
+    kept = dict[str | None, _Values]()
     for layer in weights.network.convolutions:
-        its = numbers[layer.scope]
+        kernel, _ = in_steps(oihw(layer, fold_batch_norm(layer, weights.tensors)[0]))
+        up = rounded_up(layer, kernel, values.moments(layer))
+        its = replace(numbers[layer.scope], kernel=(np.floor(kernel) + up).astype(np.int8))
         run = _QuantizedRun(weights, layer, its, values, engine)
         correction = np.zeros(layer.out_channels, np.float32)
         for _ in range(_TURNS if layer.activation else 1):
             mean, slope = run.mean_and_slope(correction)
             correction += (mean - means[layer.scope]) / np.maximum(slope, _LEAST_SLOPE)
-        result[layer.scope] = correction
+        corrections[layer.scope], roundings[layer.scope] = correction, np.packbits(up)
         if its.output is not None:
             values = run.stored(correction, its.output, kept.get(layer.residual))
             kept[layer.scope] = values
-    return result
+    return replace(calibration, corrections=corrections, roundings=roundings)
 
 
 class _QuantizedRun:
