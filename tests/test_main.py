@@ -95,11 +95,12 @@ def test_wrong_usage_is_one_sentence_and_where_to_read_more_and_shows_no_escapes
     assert "embed --help` explains the options." in done.stderr
 
 
-def test_standard_output_that_is_full_is_one_sentence():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_is_full_is_one_sentence(unbuffered):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            command("list"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True,
-            check=False,
+            command("list"), env={**environment(), "PYTHONUNBUFFERED": unbuffered}, stdout=full,
+            stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 

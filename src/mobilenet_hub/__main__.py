@@ -28,6 +28,7 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:
         code = 130
+    code = _written(code)
     if not any(thread is not threading.main_thread() for thread in threading.enumerate()):
         _end(code)
     sys.exit(code)
@@ -44,6 +45,21 @@ def _end(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _written(code: int) -> int:
+    """Write what is held of standard output; the exit code, which is 1 where that failed.
+
+    What cannot be written is given up: Python would try again at its end, and end with 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == 0:
+            sys.stderr.write(f"error: {error.strerror}\n")
+        return code or 1
+    return code
 
 
 def _settle_streams() -> None:
