@@ -11,7 +11,7 @@ keras = pytest.importorskip("keras")
 
 import mobilenet_hub as hub  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 BATCH = 16  # a step of fine-tuning keeps 60 MB an image
 

@@ -72,7 +72,10 @@ def expected():
     }
 
 
-@pytest.fixture(scope="module", params=["real", pytest.param("other", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["real", pytest.param("other", marks=[pytest.mark.slow, pytest.mark.long])],
+)
 def weights(request, tmp_path_factory):
     """Whose weights programs load, and the environment variables that say so."""
     if request.param == "real":
