@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mobilenet_hub import files
 from mobilenet_hub.files import (
     atomic_file,
     atomic_folder,
+    crc32c,
     parse_json,
     read_json,
     remove_leftovers,
@@ -101,3 +103,13 @@ def test_folders_that_a_killed_run_began_are_removed(tmp_path):
     (begun / "deeper").mkdir(parents=True)
     remove_leftovers(tmp_path, lambda name: name == "out")
     assert not begun.exists()
+
+
+def test_a_checksum_is_of_all_bytes_however_they_are_divided(monkeypatch):
+    whole = b"123456789"
+    expected = 0xE3069283  # RFC 3720's, of these digits
+    assert crc32c(memoryview(whole)) == expected
+    assert crc32c(memoryview(b""), memoryview(whole[:4]), memoryview(whole[4:])) == expected
+    monkeypatch.setattr(files, "_CHECKED_BYTES", 2)
+    assert crc32c(memoryview(whole)) == expected
+    assert crc32c(np.frombuffer(whole[:8], np.uint32).data, memoryview(whole[8:])) == expected

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import DatasetError, MissingExtraError
-from mobilenet_hub.files import atomic_file, read_json, remove_leftovers, write_atomically
+from mobilenet_hub.files import atomic_file, crc32c, read_json, remove_leftovers, write_atomically
 from mobilenet_hub.pipeline.outputs import l2_normalized
 from mobilenet_hub.pipeline.records import Embedding, Failure
 from mobilenet_hub.pipeline.sources.items import Item
@@ -35,7 +35,6 @@ from mobilenet_hub.search.vectors import checked_note, how_made, unit_rows
 FORMAT = "mobilenet-hub-index/2"
 VECTORS, IDS, SETTINGS = "vectors.usearch", "ids.arrow", "settings.json"
 
-_CHECKED_BYTES = 1 << 24  # at a time
 _MAX_FEATURES = 1 << 20
 
 # Recall@10 is 0.999 with these on 20,000 features of photos (benchmarks/README.md).
@@ -92,7 +91,7 @@ def build_index(
         with suppress(OSError):  # there is an older index in it
             output.rmdir()
         raise
-    checksums = {name: _checksum(_mapped(output / name)) for name in (VECTORS, IDS)}
+    checksums = {name: crc32c(memoryview(_mapped(output / name))) for name in (VECTORS, IDS)}
     settings = {
         "format": FORMAT, "rows": rows, "features": index.ndim, "made": made, "crc32c": checksums,
     }  # fmt: skip
@@ -104,16 +103,6 @@ def _mapped(path: Path) -> mmap.mmap:
     """A file's bytes, where they lie."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _checksum(data: mmap.mmap) -> int:
-    """CRC-32C (Castagnoli), at several gigabytes a second where it is in memory."""
-    import google_crc32c
-
-    value = 0
-    for start in range(0, len(data), _CHECKED_BYTES):
-        value = google_crc32c.extend(value, data[start : start + _CHECKED_BYTES])
-    return int(value)
 
 
 def new_index(features: int, dtype: str) -> Any:
@@ -181,7 +170,7 @@ class Index:
             # Kept as long as the index: usearch holds on to the address alone.
             self._files = {name: _mapped(self.path / name) for name in (VECTORS, IDS)}
             for name, data in self._files.items():  # usearch itself believes every byte
-                if _checksum(data) != settings["crc32c"][name]:
+                if crc32c(memoryview(data)) != settings["crc32c"][name]:
                     raise ValueError(f"{name} is damaged")
             features = settings["features"]
             if not (type(features) is int and 0 < features <= _MAX_FEATURES):

@@ -86,7 +86,8 @@ def fine_tune(
             of these weights.
         train: photos; where `settings.crop` is not 0, larger than the validation photos: a random
             part of that size is taken of each.
-        validation: photos that say which epoch is best, by their loss; none, and it is the last.
+        validation: photos that say which epoch is best: that by which most of them are right; none,
+            and it is the last.
         settings: how.
         checkpoint: a file that is written after each epoch. A training with equal arguments goes on
             from it, and from the maps in the files beside it; all are for the caller to remove.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.files import remove_leftovers, write_atomically
+from mobilenet_hub.files import crc32c, remove_leftovers, write_atomically
 from mobilenet_hub.pipeline.perceptual_hash import BYTES as HASH_BYTES
 from mobilenet_hub.weights.storage.cache import Cache
 
@@ -166,12 +166,7 @@ def _root(cache: Cache) -> Path:
 
 def _checksum(arrays: Iterable[NDArray[Any]]) -> NDArray[np.uint32]:
     """CRC-32C of all bytes of arrays: uint32 [1]."""
-    import google_crc32c
-
-    value = 0
-    for array in arrays:
-        value = google_crc32c.extend(value, array.tobytes())
-    return np.array([value], np.uint32)
+    return np.array([crc32c(*(array.data for array in arrays))], np.uint32)
 
 
 def _bytes(values: list[bytes], width: int) -> NDArray[np.uint8]:
