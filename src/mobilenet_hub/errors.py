@@ -180,6 +180,20 @@ class ImageError(MobileNetHubError, ValueError):
         super().__init__(f"Cannot read image {self.path!r}: {reason}")
 
 
+class ImageFormatError(ImageError):
+    """Bytes that begin as no image does which is read here.
+
+    Attributes:
+        seems: what they seem to be, in words, such as `a PDF document`; nothing of what is in them.
+    """
+
+    def __init__(self, path: str | bytes | PathLike[str], seems: str) -> None:
+        self.seems = seems
+        super().__init__(
+            path, f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image; it seems to be {seems}"
+        )
+
+
 class InputError(MobileNetHubError, ValueError, TypeError):
     """Arrays passed to a module that do not fit its signature (`tensorflow_hub`: TypeError)."""
 

@@ -86,6 +86,16 @@ def test_suspects_curves_notes_lists_and_facts_are_there(tmp_path, two):
     assert "[1, 2]" in text
 
 
+@pytest.mark.parametrize("by_others", [False, True])
+def test_where_other_heads_answered_it_is_said_that_the_maps_are_not_theirs(
+    tmp_path, two, by_others
+):
+    of = called([0, 1], [1, 0], 2)
+    report = Report("", ("ant", "bee"), (evaluation(of, by_others=by_others),))
+    text = " ".join(page_of(tmp_path, report, two).text.split())
+    assert ("Maps are of the finished classifier" in text) == by_others
+
+
 def test_several_labels_a_photo(tmp_path):
     truth = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0]], bool)
     of = with_photos(predictions(truth, [[0.9, 0.2, 0.1], [0.1, 0.8, 0.1], [0.7, 0.1, 0.1]]))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_files import FILES, TENSORFLOW, TRUNCATABLE, encode, exif, reason_for, scene
-from mobilenet_hub.errors import ImageError, InputError
+from mobilenet_hub.errors import ImageError, ImageFormatError, InputError
 from mobilenet_hub.images import Preprocessing, decode, load_image, read_file
 
 # Pillow's remarks about damaged metadata.
@@ -74,6 +74,34 @@ def test_photos_preprocess_as_the_original_did(shared):
 )
 def test_what_is_no_image_says_so(data, words):
     assert words in reason_for(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "seems"),
+    [
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>secret", "an HTML page"),
+        (b"<svg xmlns='secret'/>", "an SVG drawing"),
+        (b"%PDF-1.7 secret", "a PDF document"),
+        (b"\0\0\0\x18ftypheic secret", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif secret", "an AVIF image"),
+        (b"\0\0\0\x1cftypisom secret", "a film"),
+        (b"\0\0\0\x0cJXL \r\n secret", "a JPEG XL image"),
+        (b"RIFF\0\0\0\0WAVEsecret", "sound or a film"),
+        (b"version https://git-lfs.github.com/spec/v1\nsecret", "a Git LFS pointer"),
+        (b"\0" * 1000, "nothing but zeros"),
+        (b"password=secret", "text"),
+        (b"secret " * 9 + "\u00e9".encode(), "text"),  # cut off within a character
+        (b"\x01secret\xff\xfe", "none of the files that are mistaken for images"),
+    ],
+)
+def test_what_is_no_image_is_told_by_its_kind_and_never_by_its_content(tmp_path, data, seems):
+    (tmp_path / "a.jpg").write_bytes(data)
+    for source in (data, tmp_path / "a.jpg"):
+        with pytest.raises(ImageFormatError) as caught:
+            load_image(source, 24, 24)
+        assert seems in caught.value.seems
+        assert caught.value.seems in caught.value.reason
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", TRUNCATABLE)

@@ -102,14 +102,15 @@ def info_command(handle: weights_options.HandleOrPath, as_json: options.Json = F
 
 
 def _calibration(weights: Weights, record: ModuleInfo) -> dict[str, Any] | None:
-    """What int8 is computed by at the module's size, and how close it comes to float32."""
+    """What int8 is computed by at the size of its images, and how close it comes to float32."""
     from dataclasses import asdict
 
     from mobilenet_hub.errors import MissingCalibrationError
     from mobilenet_hub.weights.storage.calibrations import load_calibration
 
+    own = weights.classifier and weights.classifier.preprocessing
     try:
-        calibration = load_calibration(weights, (record.image_size, record.image_size))
+        calibration = load_calibration(weights, own.size if own else (record.image_size,) * 2)
     except MissingCalibrationError:
         return None
     return {

@@ -96,12 +96,15 @@ class Evaluation:
         predictions: of them.
         repeats: how often each photo is among them, for repeated cross-validation: intervals count
             a photo once.
+        by_others: whether other heads than the finished classifier's answered, none of which had
+            seen its photo.
     """
 
     name: str
     explanation: str
     predictions: Predictions
     repeats: int = 1
+    by_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilenet_hub.errors import ImageError, InputError
+from mobilenet_hub.errors import ImageError, ImageFormatError, InputError
 from mobilenet_hub.images import formats, jpeg
 from mobilenet_hub.images.geometry import (
     Box,
@@ -243,7 +243,7 @@ def read_file(path: str | PathLike[str], *, max_pixels: int = MAX_PIXELS) -> byt
     limit = max_bytes(max_pixels)
     try:
         with Path(path).open("rb") as file:
-            head = file.read(12)
+            head = file.read(formats.SEEMS_BYTES)
             _recognised(head, name)  # raises
             data = head + file.read(limit + 1 - len(head))
     except OSError as error:
@@ -280,12 +280,10 @@ def _recognised(data: Data, path: str) -> tuple[Data, str]:
     """The bytes, and the format that the first of them announce; refuses what is none."""
     if isinstance(data, memoryview) and not (data.c_contiguous and data.itemsize == data.ndim == 1):
         data = data.tobytes()
-    head = bytes(data[:12])
+    head = bytes(data[: formats.SEEMS_BYTES])
     if not head:
         raise ImageError(path, "an empty file")
     kind = formats.recognise(head)
     if kind is None:
-        raise ImageError(
-            path, f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image (it begins with {head!r})"
-        )
+        raise ImageFormatError(path, formats.appearance(head))
     return data, kind

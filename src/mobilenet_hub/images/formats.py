@@ -7,6 +7,7 @@ settings (`Image.MAX_IMAGE_PIXELS`) are neither needed nor touched.
 
 from __future__ import annotations
 
+import codecs
 import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,32 @@ _SIGNATURES = {
     b"II+\0": "TIFF",  # BigTIFF
     b"MM\0+": "TIFF",
 }
+
+# What people take for an image, or find in its place.
+SEEMS_BYTES = 64  # of a file's beginning are enough to tell
+_OTHERS = {
+    b"\xff\x0a": "a JPEG XL image",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
+    b"8BPS": "a Photoshop document",
+    b"\0\0\1\0": "an icon",
+    b"FUJIFILM": "a raw photo",
+    b"%PDF": "a PDF document",
+    b"%!PS": "a PostScript document",
+    b"PK\3\4": "a ZIP archive, or a document in one",
+    b"\x1f\x8b": "compressed by gzip",
+    b"(\xb5/\xfd": "compressed by zstd",
+    b"\x1a\x45\xdf\xa3": "a film",
+    b"RIFF": "sound or a film",
+    b"version https://git-lfs": "a Git LFS pointer, whose file was not fetched",
+}
+_BRANDS = {
+    b"avif": "an AVIF image", b"avis": "an AVIF image",
+    b"heic": "a HEIC image", b"heix": "a HEIC image", b"hevc": "a HEIC image",
+    b"mif1": "a HEIF image", b"msf1": "a HEIF image", b"crx ": "a raw photo",
+}  # fmt: skip
+_MARKUP = {b"<!doctype html": "an HTML page", b"<html": "an HTML page", b"<svg": "an SVG drawing"}
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 
 
@@ -41,6 +68,29 @@ def recognise(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     return next((name for sign, name in _SIGNATURES.items() if head.startswith(sign)), None)
+
+
+def appearance(head: bytes) -> str:
+    """What a file seems to be that is not read here, in words, without a byte of its content.
+
+    Args:
+        head: its beginning: `SEEMS_BYTES`, or all of a shorter file.
+    """
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], "a film")
+    if found := next((words for sign, words in _OTHERS.items() if head.startswith(sign)), None):
+        return found
+    if not head.strip(b"\0"):
+        return "nothing but zeros"
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if found := next((words for sign, words in _MARKUP.items() if text.startswith(sign)), None):
+        return found
+    try:  # a character may be cut off at the end
+        letters = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        letters = "\0"
+    is_text = all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in letters)
+    return "text" if is_text else "none of the files that are mistaken for images"
 
 
 def size_in(head: bytes, kind: str) -> tuple[int, int] | None:
@@ -244,7 +294,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     if chunk == b"VP8 ":
         width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
         return height, width
-    raise ValueError(f"unknown first chunk {chunk!r}")
+    raise ValueError("an unknown first chunk")
 
 
 def _is_whole(data: bytes, kind: str) -> bool:

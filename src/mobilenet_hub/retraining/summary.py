@@ -76,7 +76,7 @@ class Summary:
             if self.out_of_fold.nested:
                 name, words = "nested cross-validation", _NESTED
             repeats = len(self.out_of_fold.logits)
-            found.append(Evaluation(name, words, self._said_by_others(), repeats))
+            found.append(Evaluation(name, words, self._said_by_others(), repeats, by_others=True))
         if judges.any():
             words = _FINE_TUNED if self.fine_tuned else _VALIDATION
             found.append(Evaluation("validation (chosen on)", words, self._said_of(judges)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from calibration_support import measured
-from mobilenet_hub.errors import MissingCalibrationError, WeightsError
+from mobilenet_hub.errors import CacheError, MissingCalibrationError, WeightsError
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingSettings
 from mobilenet_hub.weights.calibration import MAX_FILE_BYTES
 from mobilenet_hub.weights.classifier import make_classifier
@@ -65,4 +66,30 @@ def test_a_file_of_other_weights_or_too_large_is_refused(weights, calibration):
     with path.open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(WeightsError, match="at most"):
+        load_calibration(weights, (96, 96))
+
+
+def test_what_is_damaged_or_of_another_version_says_what_to_do(weights, calibration):
+    path = keep_calibration(calibration)
+    path.write_bytes(path.read_bytes().replace(b"mobilenet-hub-calibration/2", b"m" * 27))
+    with pytest.raises(WeightsError, match=r"mmmm.*Delete it, or measure anew"):
+        load_calibration(weights, (96, 96))
+    keep_calibration(calibration)
+    assert load_calibration(weights, (96, 96)).sha256 == calibration.sha256
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_folder_or_a_pipe_in_its_place_is_refused_and_not_waited_for(weights, calibration, make):
+    path = keep_calibration(calibration)
+    path.unlink()
+    make(path)
+    with pytest.raises(WeightsError, match="expected a file"):
+        load_calibration(weights, (96, 96))
+
+
+def test_one_that_cannot_be_read_is_an_error_of_the_cache(weights, calibration):
+    path = keep_calibration(calibration)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(CacheError):
         load_calibration(weights, (96, 96))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from stat import S_ISREG
 
 from mobilenet_hub.errors import MissingCalibrationError, WeightsError
 from mobilenet_hub.weights.calibration import MAX_FILE_BYTES, Calibration
@@ -19,6 +20,7 @@ from mobilenet_hub.weights.storage.cache import Cache
 from mobilenet_hub.weights.storage.pins import tensor_digests
 
 FOLDER = "calibrations"
+_REMEDY = "Delete it, or measure anew: `mobilenet-hub calibrate`"
 
 
 def load_calibration(weights: Weights, size: tuple[int, int]) -> Calibration:
@@ -38,7 +40,7 @@ def load_calibration(weights: Weights, size: tuple[int, int]) -> Calibration:
         if (calibration := _read(path)) is None:
             continue
         if (calibration.weights_sha256, calibration.size) != (features, size):
-            raise WeightsError(f"{path}: a calibration of other weights. Delete it.")
+            raise WeightsError(f"{path}: a calibration of other weights. {_REMEDY}")
         if calibration.network.input_range == weights.network.input_range:
             return calibration
     height, width = size
@@ -73,11 +75,18 @@ def _places(name: str) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Calibration | None:
-    try:
+    with Cache().errors("read"):
+        try:
+            kind = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not S_ISREG(kind):  # a pipe would be waited for
+            raise WeightsError(f"{path}: expected a file. Received: a folder or a device")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if len(data) > MAX_FILE_BYTES:
-        raise WeightsError(f"{path}: a calibration has at most {MAX_FILE_BYTES} bytes.")
-    return Calibration.from_bytes(data, str(path))
+    try:
+        if len(data) > MAX_FILE_BYTES:
+            raise WeightsError(f"{path}: a calibration has at most {MAX_FILE_BYTES} bytes")
+        return Calibration.from_bytes(data, str(path))
+    except WeightsError as error:
+        raise WeightsError(f"{error}. {_REMEDY}") from error
