@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import mobilenet_hub as hub
 from calibration_support import clouds, measured
-from mobilenet_hub.errors import DatasetError, MissingCalibrationError
+from mobilenet_hub.errors import DatasetError, EngineError, MissingCalibrationError
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingSettings
@@ -86,3 +87,13 @@ def test_in_training_weights_nobody_calibrated_are_refused_in_int8(weights):
     other = type(weights)(weights.network, changed, {"source": "trained"})
     with pytest.raises(MissingCalibrationError, match="trained at 96x96"):
         hub.Module(HANDLE, weights=other, precision="int8")
+
+
+def test_bf16_on_a_cpu_without_is_refused_and_not_computed_in_float32(monkeypatch):
+    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("BF16",))
+    module = pickle.dumps(hub.Module(HANDLE, weights="random", precision="bf16"))
+    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("FP32",))
+    with pytest.raises(EngineError, match="no bfloat16"):
+        hub.Module(HANDLE, weights="random", precision="bf16")
+    with pytest.raises(EngineError, match="no bfloat16"):  # sent to another machine
+        pickle.loads(module)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import Task
-from mobilenet_hub.errors import InputError, SignatureError
+from mobilenet_hub.errors import EngineError, InputError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Graph
 from mobilenet_hub.runtime import (
+    Engine,
     EngineName,
     GraphSpec,
     Precision,
@@ -27,6 +28,7 @@ from mobilenet_hub.runtime import (
     make_engine,
 )
 from mobilenet_hub.runtime.contracts import Outputs
+from mobilenet_hub.runtime.openvino import capabilities
 from mobilenet_hub.settings import Compute
 from mobilenet_hub.signatures import BaseModule, Signatures
 from mobilenet_hub.weights.canonical import Weights, fingerprint
@@ -62,7 +64,8 @@ class InferenceModule(BaseModule):
     Raises:
         UnknownHandleError, MissingWeightsError, AmbiguousModuleError, WeightsError: as
             `hub.Module`.
-        EngineError: an engine, a precision or a provider that is not there.
+        EngineError: an engine, a precision (`bf16` on a CPU without) or a provider that is not
+            there.
         MissingCalibrationError: `int8` of weights that nobody has calibrated.
     """
 
@@ -83,7 +86,7 @@ class InferenceModule(BaseModule):
         fitted = resolved.weights.classifier
         chosen = precision or (fitted.precision if fitted else "float32")
         self.compute = Compute(engine, chosen, threads, tuple(providers))
-        self._engine = make_engine(self.compute)
+        self._engine = _engine(self.compute)
         self._set_weights(resolved.weights)
         if chosen == "int8":
             self.calibration()  # there is none: better said here than at the first call
@@ -96,7 +99,7 @@ class InferenceModule(BaseModule):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._engine = make_engine(self.compute)
+        self._engine = _engine(self.compute)
         self._set_weights(self._weights)
 
     def session(
@@ -131,14 +134,14 @@ class InferenceModule(BaseModule):
         """What int8 is computed by; None in other precisions.
 
         Args:
-            size: of the input, where it is not the module's own.
+            size: of the input, where it is not that of the module's own `preprocessing`.
 
         Raises:
             MissingCalibrationError: there is none for these weights and this size.
         """
         if self.compute.precision != "int8":
             return None
-        return _calibration(self.current_weights(), size or self._size)
+        return _calibration(self.current_weights(), size or self.preprocessing.size)
 
     def identity(self, size: tuple[int, int]) -> dict[str, str]:
         """What decides the numbers beside settings, as it is noted with rows.
@@ -220,6 +223,20 @@ class InferenceModule(BaseModule):
             return np.empty((0, channels), np.float32)
         shapes = net.endpoint_shapes(images.shape[1], images.shape[2])
         return np.empty((0, *shapes[name.partition("/")[2]]), np.float32)
+
+
+def _engine(compute: Compute) -> Engine:
+    """The engine, where this CPU has the precision.
+
+    Raises:
+        EngineError: it is not there; also bf16 where OpenVINO would compute in float32 instead.
+    """
+    engine = make_engine(compute)
+    if compute.precision == "bf16" and "BF16" not in capabilities():
+        raise EngineError(
+            "this CPU has no bfloat16: use precision float32 or int8. Received: precision 'bf16'"
+        )
+    return engine
 
 
 def in_inference(module: Spec) -> InferenceModule:

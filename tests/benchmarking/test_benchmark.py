@@ -45,6 +45,25 @@ def test_what_cannot_be_measured_is_refused_before_a_process_begins(module, opti
         hub.benchmark(module, **options)
 
 
-def test_a_folder_without_photos_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no photos"):
+def test_what_holds_no_photo_that_can_be_read_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"Received: none$"):
         hub.benchmark(SMALL, photos=tmp_path)
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(InputError, match="Received: none of 2 that can be read"):
+        hub.benchmark(SMALL, photos=tmp_path)
+    with pytest.raises(InputError, match="several times"):
+        hub.benchmark(SMALL, photos="-")
+
+
+def test_a_cold_start_ends_with_features_though_the_first_file_is_no_photo(tmp_path, examples):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    (tmp_path / "b.jpg").write_bytes((examples / "cat.jpg").read_bytes())
+    how = {"engines": ["openvino"], "precisions": ["float32"], "seconds": 0.01, "threads": 1}
+    (row,) = hub.benchmark(SMALL, photos=tmp_path, **how).figures
+    assert row.photos == 2 and row.decoded_per_second > 0 and row.embedded_per_second > 0
+
+
+def test_what_a_machine_does_not_have_is_left_out_with_its_own_reason():
+    done = hub.benchmark(SMALL, precisions=["float32", "bf16"], seconds=0.01)
+    assert "onnxruntime" in done.left_out["onnxruntime bf16"]

@@ -67,3 +67,11 @@ def test_benchmark_prints_a_line_for_each_engine_and_json_the_same_figures(examp
         row[1:3] for row in rows
     ]
     assert outcome["machine"]["cpu"]
+
+
+def test_of_several_modules_each_is_verified_though_one_cannot_be_had():
+    done = run("verify", "google/imagenet/mobilenet_v9", SMALL, "--json")
+    assert done.returncode == 1
+    assert "mobilenet_v9" in done.stderr.splitlines()[-1]
+    (outcome,) = json.loads(done.stdout)
+    assert outcome["passed"] is True

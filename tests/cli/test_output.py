@@ -87,3 +87,8 @@ def test_the_counts_of_images_decide_the_exit_code(done, failed, strict, code):
         assert stop.exit_code == code
     else:
         assert code == 0
+
+
+def test_numbers_that_json_does_not_know_are_null(capsys):
+    output.print_json({"a": [float("nan"), 1.5], "b": (float("-inf"),)})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}

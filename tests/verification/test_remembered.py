@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import mobilenet_hub as hub
+from calibration_support import measured
+from mobilenet_hub.settings import ClassifierSettings, PreprocessingSettings
 from mobilenet_hub.verification import remembered as room
-from mobilenet_hub.verification.machine import this_machine
 from mobilenet_hub.verification.remembered import remembered
+from mobilenet_hub.weights.canonical import Weights
+from mobilenet_hub.weights.classifier import make_classifier
+from mobilenet_hub.weights.storage.calibrations import keep_calibration
+from weights_support import load_bundled
 
 SMALL = "google/imagenet/mobilenet_v1_025_224/feature_vector"
 
@@ -54,10 +60,19 @@ def test_a_cache_that_cannot_be_written_changes_nothing(cache):
     assert remembered(hub.Module(SMALL)).startswith("passed ")
 
 
-def test_a_precision_that_the_cpu_does_not_have_is_said_and_no_error():
-    known = this_machine().bf16
-    line = remembered(hub.Module(SMALL, precision="bf16"))
-    assert line.startswith("passed " if known else "not compared: this CPU has no bfloat16")
+def test_int8_that_is_calibrated_for_another_size_alone_is_not_compared():
+    weights = load_bundled("mobilenet_v1_025_224")
+    changed = {name: value * np.float32(1.01) for name, value in weights.tensors.items()}
+    kernel = np.zeros((weights.network.num_features, 2), np.float32)
+    own = ClassifierSettings(("ant", "bee"), PreprocessingSettings(128, 128), precision="int8")
+    features = Weights(weights.network, changed, {"source": "trained"})
+    keep_calibration(measured(features, 128))
+    handle = "google/imagenet/mobilenet_v1_025_224/classification"
+    module = hub.Module(
+        handle, weights=make_classifier(features, kernel, np.zeros(2, np.float32), own)
+    )
+    assert module.calibration().size == (128, 128)
+    assert remembered(module).startswith("not compared: int8 needs to know")
 
 
 def test_of_random_weights_nothing_is_known():

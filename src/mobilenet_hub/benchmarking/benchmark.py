@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
-from mobilenet_hub.errors import EngineError, InputError
+from mobilenet_hub.benchmarking.child import MOST_PHOTOS
+from mobilenet_hub.errors import EngineError, ImageError, InputError, ItemError
+from mobilenet_hub.images import decode
+from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
-from mobilenet_hub.settings import EngineName, Precision
+from mobilenet_hub.settings import MAX_PIXELS, EngineName, Precision
 from mobilenet_hub.verification.machine import Machine, this_machine
 from mobilenet_hub.weights.storage.store import handle_or_path
 
@@ -35,7 +39,8 @@ class Figures:
         images_per_second: of many images in memory.
         decoded_per_second: photos read and decoded to the network's size, nothing computed.
         embedded_per_second: photos from their files to feature vectors.
-        photos: how many different ones that was; 0, and None above, where none were given.
+        photos: how many different ones that was, at most 2,000, and those among them that cannot
+            be read; 0, and None above, where none were given.
         peak_memory_mb: of the process that did all this, in MB (10^6 bytes); None where the system
             does not say (all but Linux).
     """
@@ -99,20 +104,18 @@ def benchmark(
         UnknownHandleError, MissingWeightsError, SourceError: the module or the photos are not
             there.
         EngineError: none of these engines and precisions can be had, or a measurement ended.
-        InputError: no time to measure in, or no photos in what is said to hold some.
+        InputError: no time to measure in; or standard input, or nothing that can be read, for
+            photos.
     """
     if not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a number above 0. Received: {seconds!r}")
     handle_or_path(module)
-    if photos is not None and next(iter(open_sources(photos).items()), None) is None:
-        raise InputError(f"there are no photos. Received: {os.fspath(photos)!r}")
+    if photos is not None:
+        _check_photos(os.fspath(photos))
     threads = available_threads() if threads is None else threads
     machine = this_machine()
     figures, left_out = [], {}
     for engine, precision in product(engines, precisions):
-        if precision == "bf16" and not machine.bf16:
-            left_out[f"{engine} {precision}"] = "this CPU has no bfloat16"
-            continue
         outcome = _in_a_process(
             module=os.fspath(module), engine=engine, precision=precision, threads=threads,
             photos=None if photos is None else os.fspath(photos), seconds=seconds,
@@ -124,6 +127,20 @@ def benchmark(
     if not figures:
         raise EngineError(f"nothing can be measured: {_words(left_out)}")
     return Benchmark(os.fspath(module), threads, tuple(figures), left_out, machine)
+
+
+def _check_photos(photos: str) -> None:
+    """Refuse what no figure could be of, before anything is measured."""
+    if photos == "-":
+        raise InputError("photos are gone through several times: give a path. Received: '-'")
+    read = 0
+    for item in islice(open_sources(photos).items(), MOST_PHOTOS):
+        read += 1
+        with suppress(ImageError, ItemError, OSError):
+            decode(item.read(max_bytes(MAX_PIXELS))[0])
+            return
+    which = f"none of {read:,} that can be read" if read else "none"
+    raise InputError(f"expected photos in {photos!r}. Received: {which}")
 
 
 def _words(left_out: dict[str, str]) -> str:

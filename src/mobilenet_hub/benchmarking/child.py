@@ -23,7 +23,7 @@ from mobilenet_hub.pipeline.sources.items import BytesItem, Item
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.settings import EngineName, Precision
 
-_MOST_PHOTOS = 2000
+MOST_PHOTOS = 2000
 _BATCH_PIXELS = 64 * 224 * 224  # of images in memory that a call is given
 _MOST_IMAGES = 1024
 
@@ -53,7 +53,7 @@ def measure(
     """
     loaded = InferenceModule(module, engine=engine, precision=precision, threads=threads)
     items = [_made_up()] if photos is None else _first(photos)
-    next(embed(items, loaded, threads=threads))
+    next(record for record in embed(items, loaded, threads=threads) if record.ok)
     cold = time.monotonic() - started
 
     height, width = loaded.preprocessing.height, loaded.preprocessing.width
@@ -117,7 +117,7 @@ def _embed(module: InferenceModule, items: Iterable[Item], threads: int) -> Any:
 
 
 def _first(photos: str) -> list[Item]:
-    return list(islice(open_sources(photos).items(), _MOST_PHOTOS))
+    return list(islice(open_sources(photos).items(), MOST_PHOTOS))
 
 
 def _made_up() -> Item:

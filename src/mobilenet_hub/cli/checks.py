@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from mobilenet_hub.cli import options
 from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_json, print_note, print_table
+from mobilenet_hub.errors import MobileNetHubError
 
 if TYPE_CHECKING:
     from mobilenet_hub.benchmarking.benchmark import Benchmark
     from mobilenet_hub.verification.verify import Verification
+
+_Outcome = TypeVar("_Outcome")
 
 # Those whose weights are in the package, each with all that it has golden outputs of.
 _BUNDLED = (
@@ -36,16 +39,12 @@ def verify_command(
     """
     from mobilenet_hub.verification.verify import verify
 
-    outcomes = [verify(module) for module in modules or _BUNDLED]
+    outcomes, failed = _of_each(modules, verify)
     if as_json:
         print_json([_as_json(outcome) for outcome in outcomes], indent=True)
     else:
         _print(outcomes)
-    failed = [reason for outcome in outcomes for reason in _failures(outcome)]
-    for reason in failed:
-        print_error(reason)
-    if failed:
-        raise typer.Exit(EXIT_ERROR)
+    _end([*failed, *(reason for outcome in outcomes for reason in _failures(outcome))])
 
 
 def benchmark_command(
@@ -62,13 +61,47 @@ def benchmark_command(
     """
     from mobilenet_hub.benchmarking.benchmark import benchmark
 
-    outcomes = [
-        benchmark(module, photos=photos, seconds=seconds, threads=threads)
-        for module in modules or _BUNDLED
-    ]
+    def measure(module: str) -> Benchmark:
+        return benchmark(module, photos=photos, seconds=seconds, threads=threads)
+
+    outcomes, failed = _of_each(modules, measure)
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes], indent=True)
-        return
+    else:
+        _print_figures(outcomes)
+        if photos is None:
+            print_note("decoding and the way from files are measured with --photos FOLDER")
+    _end(failed)
+
+
+def _of_each(
+    modules: Sequence[str] | None, what: Callable[[str], _Outcome]
+) -> tuple[list[_Outcome], list[str]]:
+    """What comes of each module, and why of some nothing does.
+
+    Raises:
+        MobileNetHubError: nothing does of any.
+    """
+    outcomes: list[_Outcome] = []
+    errors: list[MobileNetHubError] = []
+    for module in modules or _BUNDLED:
+        try:
+            outcomes.append(what(module))
+        except MobileNetHubError as error:
+            errors.append(error)
+    if not outcomes:
+        raise errors[0]
+    return outcomes, list(map(str, errors))
+
+
+def _end(failed: Sequence[str]) -> None:
+    for reason in failed:
+        print_error(reason)
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _print_figures(outcomes: Sequence[Benchmark]) -> None:
     columns = [
         ("module", "cyan"), ("engine", ""), ("precision", ""), ("#cold start s", ""),
         ("#one image ms", ""), ("#images/s", "green"), ("#decoded/s", ""),
@@ -89,8 +122,6 @@ def benchmark_command(
     ]
     print_table("", columns, rows)
     _print_machine(outcomes)
-    if photos is None:
-        print_note("decoding and the way from files are measured with --photos FOLDER")
 
 
 def _rate(value: float | None) -> str:

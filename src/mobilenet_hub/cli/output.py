@@ -7,6 +7,7 @@ through here, where control characters, which a terminal would obey, are shown a
 from __future__ import annotations
 
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,8 +67,20 @@ def print_error(message: str) -> None:
 
 
 def print_json(value: Any, *, indent: bool = False) -> None:
-    """One JSON document in a line of standard output; indented, if asked for, on a terminal."""
-    typer.echo(json.dumps(value, indent=2 if indent and sys.stdout.isatty() else None))
+    """One JSON document in a line of standard output; indented, if asked for, on a terminal.
+
+    Numbers that are not finite, which JSON has no word for, are null.
+    """
+    wide = 2 if indent and sys.stdout.isatty() else None
+    typer.echo(json.dumps(_finite(value), indent=wide, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(

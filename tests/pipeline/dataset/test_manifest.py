@@ -30,7 +30,10 @@ def test_other_settings_are_refused_and_named(folder, module):
     ("other", "named"),
     [({"precision": "bf16"}, "precision"), ({"engine": "onnxruntime"}, "engine")],
 )
-def test_what_another_engine_or_precision_computes_is_not_mixed_in(folder, module, other, named):
+def test_what_another_engine_or_precision_computes_is_not_mixed_in(
+    folder, module, monkeypatch, other, named
+):
+    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("BF16",))
     write(folder / "out", module)
     with pytest.raises(DatasetError, match=f"other settings: {named}.*Received: {named}"):
         write(folder / "out", hub.Module(SMALL, **other))
