@@ -62,7 +62,7 @@ def test_info_says_how_close_int8_is(capsys):
 
 
 def test_a_dataset_is_of_one_precision(photos, tmp_path):
-    handle = "google/imagenet/mobilenet_v2_035_224/feature_vector"
+    handle = f"google/imagenet/{KEY}/feature_vector"
     words = ("embed", str(photos), "-o", str(tmp_path / "out"), "-m", handle)
     assert run(*words, "--precision", "int8").returncode == 0
     refused = run(*words)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mobilenet_hub as hub
-from commands import FORKSERVER
+from commands import forking
 from mobilenet_hub.pipeline.results import Outcome, Results
 from pictures import SMALL, write_pictures
 from stored_rows import rows
@@ -79,7 +79,7 @@ def test_a_run_that_died_before_any_file_operation_is_made_whole(
             run(here, photos[:before])
             os.utime(photos[1], (number, number))
             os.utime(photos[5], (number, number))
-        process = FORKSERVER.Process(target=run_and_die, args=(here, named, number))
+        process = forking().Process(target=run_and_die, args=(here, named, number))
         process.start()
         process.join()
         assert process.exitcode in (0, 99)

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 import mobilenet_hub as hub
-from commands import FORKSERVER, command, environment, mobilenet_hub_command
+from commands import command, environment, forking, mobilenet_hub_command
 from mobilenet_hub import files
 from mobilenet_hub.images import Preprocessing, preprocess
 from mobilenet_hub.pipeline import embed
@@ -179,8 +179,8 @@ def test_what_may_not_be_read_is_listed(folder):
         if above not in (Path("/"), Path("/tmp")) and above.owner() == folder.owner():
             above.chmod(above.stat().st_mode | 0o011)
     folder.chmod(0o755)
-    receiver, sender = FORKSERVER.Pipe(duplex=False)
-    process = FORKSERVER.Process(target=read_without_rights, args=(sender,))
+    receiver, sender = forking().Pipe(duplex=False)
+    process = forking().Process(target=read_without_rights, args=(sender,))
     process.start()
     sender.close()
     found = []

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import pty
 import subprocess
 import sys
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import mobilenet_hub
 
 # Tests change the working folder; the package must be found from wherever they are.
 _PACKAGE = str(Path(mobilenet_hub.__file__).parents[1])
+_SUPPORT = str(Path(__file__).parent)
 
-# Children are forked from a process that has imported everything and started nothing.
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["preloaded"])
+
+@functools.cache
+def forking() -> ForkServerContext:
+    """Processes that are forked from one that has imported everything and started nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["preloaded"])
+    # What is to be preloaded is looked for where PYTHONPATH says, and nothing is said without it.
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join([_SUPPORT, _PACKAGE])):
+        forkserver.ensure_running()
+    return context
 
 
 def environment() -> dict[str, str]:
