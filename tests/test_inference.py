@@ -10,9 +10,13 @@ import pytest
 
 import mobilenet_hub as hub
 from calibration_support import clouds, measured
+from mobilenet_hub import inference
 from mobilenet_hub.errors import DatasetError, EngineError, MissingCalibrationError
 from mobilenet_hub.pipeline.job import embed_to
 from mobilenet_hub.pipeline.sources.resolve import open_sources
+from mobilenet_hub.runtime import GraphSpec, openvino
+from mobilenet_hub.runtime.compiled_cache import compiled_graphs
+from mobilenet_hub.runtime.contracts import LazyModel
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingSettings
 from mobilenet_hub.weights.classifier import make_classifier
 from mobilenet_hub.weights.storage.calibrations import keep_calibration
@@ -97,3 +101,40 @@ def test_bf16_on_a_cpu_without_is_refused_and_not_computed_in_float32(monkeypatc
         hub.Module(HANDLE, weights="random", precision="bf16")
     with pytest.raises(EngineError, match="no bfloat16"):  # sent to another machine
         pickle.loads(module)
+
+
+SMALL = "google/imagenet/mobilenet_v2_035_224/feature_vector/3"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("images", [1, 3])
+def test_what_another_process_compiled_gives_the_same_to_the_bit(
+    monkeypatch, precision, dtype, images
+):
+    monkeypatch.setattr(openvino, "_keepers", {})
+    pixels = np.random.default_rng(0).integers(0, 256, (images, 224, 224, 3), np.uint8)
+    given = pixels if dtype == "uint8" else pixels.astype(np.float32) / 255
+    compiled = hub.Module(SMALL, precision=precision)(given)
+    for keeper in openvino._keepers.values():
+        keeper.join()
+    assert len(compiled_graphs()) == 1
+    monkeypatch.setattr(inference, "build_graph", None)
+    imported = hub.Module(SMALL, precision=precision)(given)
+    np.testing.assert_array_equal(imported, compiled)
+
+
+def test_other_code_compiles_anew(monkeypatch, weights):
+    spec = GraphSpec("uint8", 96, 96)
+    ours = inference.graph_of(weights, "float32", "feature_vector", spec)
+    monkeypatch.setattr(inference, "_code_digest", lambda: "another version's")
+    theirs = inference.graph_of(weights, "float32", "feature_vector", spec)
+    assert isinstance(ours, LazyModel) and isinstance(theirs, LazyModel)
+    assert ours.made != theirs.made
+
+
+def test_weights_that_change_are_not_kept_compiled(weights):
+    trained = weights.with_metadata(source="training")
+    spec = GraphSpec("uint8", 96, 96)
+    model = inference.graph_of(trained, "float32", "feature_vector", spec)
+    assert not isinstance(model, LazyModel)

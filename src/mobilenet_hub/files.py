@@ -14,7 +14,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
 
+CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
+TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
+
 _CHECKED_BYTES = 1 << 24  # at a time
+
+
+def cache_directory() -> Path:
+    """MOBILENET_HUB_CACHE_DIR; or a folder in TFHUB_CACHE_DIR; or one in the user's cache."""
+    if own := os.environ.get(CACHE_DIR_VARIABLE):
+        return Path(own).expanduser()
+    if shared := os.environ.get(TFHUB_CACHE_DIR_VARIABLE):
+        return Path(shared).expanduser() / "mobilenet-hub"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mobilenet-hub", appauthor=False)
 
 
 @contextlib.contextmanager

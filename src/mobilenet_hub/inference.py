@@ -6,18 +6,22 @@ weights as they are then (`weights.resolve.Trained`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import asdict
+from functools import cache, partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenet_hub import __version__
 from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import Task
 from mobilenet_hub.errors import EngineError, InputError, SignatureError
 from mobilenet_hub.graph import build_graph
-from mobilenet_hub.graph.onnx_format import Graph
+from mobilenet_hub.graph.onnx_format import Graph, Port
 from mobilenet_hub.runtime import (
     Engine,
     EngineName,
@@ -27,7 +31,7 @@ from mobilenet_hub.runtime import (
     Session,
     make_engine,
 )
-from mobilenet_hub.runtime.contracts import Outputs
+from mobilenet_hub.runtime.contracts import LazyModel, Model, Outputs
 from mobilenet_hub.runtime.openvino import capabilities
 from mobilenet_hub.settings import Compute
 from mobilenet_hub.signatures import BaseModule, Signatures
@@ -36,6 +40,8 @@ from mobilenet_hub.weights.resolve import Spec, WeightsLike, resolve
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.calibration import Calibration
+
+FEATURES = "features"  # an output beside logits
 
 
 class InferenceModule(BaseModule):
@@ -244,21 +250,59 @@ def in_inference(module: Spec) -> InferenceModule:
     return module if isinstance(module, InferenceModule) else InferenceModule(module)
 
 
-def graph_of(weights: Weights, precision: Precision, task: Task, spec: GraphSpec) -> Graph:
-    """The graph of a task in one form.
+def graph_of(
+    weights: Weights, precision: Precision, task: Task, spec: GraphSpec, *, features: bool = False
+) -> Model:
+    """The graph of a task in one form; built only when it is compiled, where weights are a file's.
+
+    Args:
+        weights: of the network.
+        precision: of its convolutions.
+        task: what its output `default` is.
+        spec: of its input, and of further outputs.
+        features: whether `FEATURES` is an output of one that classifies.
 
     Raises:
         MissingCalibrationError: `int8` of weights that nobody has calibrated for this size.
     """
-    size, builder = (spec.height, spec.width), None
+    size, calibration = (spec.height, spec.width), None
     if precision == "int8":
-        from mobilenet_hub.graph.int8 import QuantizedBuilder
+        calibration = _calibration(weights, size)
 
-        builder = QuantizedBuilder(weights, _calibration(weights, size))
-    return build_graph(
-        weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype, size=size,
-        builder=builder,
-    )  # fmt: skip
+    def build() -> Graph:
+        builder = None
+        if calibration is not None:
+            from mobilenet_hub.graph.int8 import QuantizedBuilder
+
+            builder = QuantizedBuilder(weights, calibration)
+        graph = build_graph(
+            weights, task, endpoints=spec.endpoints, input_dtype=spec.input_dtype, size=size,
+            builder=builder,
+        )  # fmt: skip
+        if features:  # inside of it they are there already
+            graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
+        return graph
+
+    if weights.sha256 is None:  # random, or in training: seldom the same twice
+        return build()
+    made = {
+        "weights": weights.sha256, "task": task, **asdict(spec), "features": features,
+        "calibration": calibration and calibration.sha256, "code": _code_digest(),
+    }  # fmt: skip
+    return LazyModel(made, build)
+
+
+@cache
+def _code_digest() -> str:
+    """The sha256 of what makes a graph of weights: with other code, a graph may be another."""
+    package = files("mobilenet_hub")
+    digest = hashlib.sha256(__version__.encode())
+    for room in ("graph", "weights"):
+        for file in sorted(package.joinpath(room).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    digest.update(package.joinpath("networks.py").read_bytes())
+    return digest.hexdigest()
 
 
 def _calibration(weights: Weights, size: tuple[int, int]) -> Calibration:

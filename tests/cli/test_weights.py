@@ -20,6 +20,7 @@ from keras_files import as_tensorflow_js, numbers, write_tensorflow_js
 from mobilenet_hub.catalog import find
 from mobilenet_hub.networks import network
 from mobilenet_hub.retraining.data.feature_cache import FeatureCache
+from mobilenet_hub.runtime.compiled_cache import compiled_graphs, write_compiled
 from mobilenet_hub.weights import Weights
 from mobilenet_hub.weights.random_weights import random_weights
 from mobilenet_hub.weights.readers import read
@@ -264,6 +265,17 @@ def test_the_cache_knows_the_features_that_retrain_keeps(tmp_path):
     assert run("cache", "prune").stdout == ""
     (removed,) = run("cache", "prune", "--features-limit", "0").stdout.split()
     assert removed.endswith(".safetensors") and not Path(removed).exists()
+
+
+def test_the_cache_shows_compiled_graphs_and_removes_them_with_all_else():
+    write_compiled('{"openvino": "2026.4"}', memoryview(b"compiled"))
+    [graph] = compiled_graphs()
+    assert f"{graph.key}\t0.0\t2026.4" in run("cache", "list").stdout
+    listed = json.loads(run("cache", "list", "--json").stdout)
+    assert listed == [{"compiled": graph.key, "size": graph.size, "openvino": "2026.4"}]
+    assert run("cache", "prune").stdout == ""
+    assert graph.key in run("cache", "prune", "--all").stdout
+    assert compiled_graphs() == []
 
 
 def test_cache_prune_all_removes_everything_and_path_says_where(tmp_path):

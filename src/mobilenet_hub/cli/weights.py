@@ -217,17 +217,19 @@ def calibrate_command(
 
 
 def cache_list_command(as_json: options.Json = False) -> None:
-    """What is in the cache: weights with their origin and sha256, and features of photos."""
+    """What is in the cache: weights with their origin and sha256, features, compiled graphs."""
     from mobilenet_hub.retraining.data.feature_cache import spaces
+    from mobilenet_hub.runtime.compiled_cache import compiled_graphs
     from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
-    found = spaces(cache)
+    found, compiled = spaces(cache), compiled_graphs()
     if as_json:
         features = [
             {"features": s.key, "photos": s.photos, "size": s.size, **s.made} for s in found
         ]
-        print_json([*map(_facts, cache.entries()), *features], indent=True)
+        graphs = [{"compiled": c.key, "size": c.size, **c.made} for c in compiled]
+        print_json([*map(_facts, cache.entries()), *features, *graphs], indent=True)
         return
     _print_entries(str(cache.directory), cache.entries(), as_json=False)
     if found:
@@ -237,6 +239,15 @@ def cache_list_command(as_json: options.Json = False) -> None:
             [
                 [space.key, f"{space.size / 1e6:.1f}", f"{space.photos:,}", space.made["handle"]]
                 for space in found
+            ],
+        )
+    if compiled:
+        print_table(
+            "compiled graphs, for quicker starts",
+            [("compiled", "cyan"), ("#MB", ""), ("OpenVINO", "")],
+            [
+                [graph.key, f"{graph.size / 1e6:.1f}", printable(graph.made["openvino"])]
+                for graph in compiled
             ],
         )
 
@@ -268,10 +279,13 @@ def cache_prune_command(
     Features of photos go, the least used first, until they are within the limit.
     """
     from mobilenet_hub.retraining.data.feature_cache import prune
+    from mobilenet_hub.runtime import compiled_cache
     from mobilenet_hub.weights.storage.cache import Cache
 
     cache = Cache()
     for path in prune(0 if everything else int(features_limit * 1e9), cache):
+        print_line(path)
+    for path in compiled_cache.prune(0 if everything else compiled_cache.LIMIT_BYTES):
         print_line(path)
     removed: dict[Path, str | None] = {}
     for key in cache.verify() if everything else ():
@@ -285,9 +299,9 @@ def cache_prune_command(
 
 def cache_path_command() -> None:
     """Where the cache is (MOBILENET_HUB_CACHE_DIR)."""
-    from mobilenet_hub.weights.storage.cache import default_directory
+    from mobilenet_hub.files import cache_directory
 
-    print_line(default_directory())
+    print_line(cache_directory())
 
 
 def _print_entries(title: str, entries: list[Record], *, as_json: bool) -> None:

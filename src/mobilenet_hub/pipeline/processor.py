@@ -19,11 +19,11 @@ from mobilenet_hub.catalog import find
 from mobilenet_hub.errors import ImageError, InputError, ItemError
 from mobilenet_hub.images import preprocess, upright_size
 from mobilenet_hub.images.limits import max_bytes
-from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.inference import FEATURES, InferenceModule
 from mobilenet_hub.pipeline.outputs import l2_normalized, probabilities, similarity, top_k
 from mobilenet_hub.pipeline.perceptual_hash import perceptual_hash
 from mobilenet_hub.pipeline.results import Outcome, Results
-from mobilenet_hub.pipeline.sessions import FEATURES, LOGITS, Worker, workers_of
+from mobilenet_hub.pipeline.sessions import LOGITS, Worker, workers_of
 from mobilenet_hub.pipeline.sources.items import Item, Stamp
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.runtime.contracts import Outputs

@@ -23,14 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
-from mobilenet_hub.graph.onnx_format import Port
 from mobilenet_hub.inference import InferenceModule, graph_of
 from mobilenet_hub.runtime import GraphSpec, Session, make_engine, micro_batch_of
 from mobilenet_hub.runtime.contracts import Outputs
 from mobilenet_hub.settings import Settings
 from mobilenet_hub.weights.canonical import Weights
 
-FEATURES, LOGITS = "features", "default"
+LOGITS = "default"
 
 # Images decoded before they are computed: the more, the longer code and weights stay in the cache;
 # but their pixels must too. Measured: 16 of 224×224 and 64 of 96×96.
@@ -145,9 +144,9 @@ def workers_of(module: InferenceModule, settings: Settings, limit: int) -> Worke
         if key not in pools or pools[key][0] is not weights:
             micro_batch = micro_batch_of(spec.height, spec.width, module.compute.precision)
             task: Task = "classification" if logits else "feature_vector"
-            graph = graph_of(weights, module.compute.precision, task, spec)
-            if features and logits:  # inside of the graph they are there already
-                graph.outputs.append(Port(FEATURES, ("batch", weights.network.num_features)))
+            graph = graph_of(
+                weights, module.compute.precision, task, spec, features=features and logits
+            )
             # What a single thread computes is computed in the one that calls.
             engine = make_engine(replace(module.compute, threads=1))
             make_session = partial(engine.compile, graph, spec, micro_batch=micro_batch)

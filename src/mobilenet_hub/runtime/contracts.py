@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -37,6 +38,39 @@ class Model(Protocol):
 
     def to_bytes(self, *, batch: int | None = None, given: Collection[str] = ()) -> bytes:
         """As ONNX, of a number of images; constants that are `given` become inputs instead."""
+
+
+class LazyModel:
+    """A model that is built when somebody looks into it, and known before by what decides it.
+
+    So what was compiled of it can be kept for other processes, which need not build it at all.
+
+    Args:
+        made: all that decides what it computes, as it goes into JSON.
+        build: builds it.
+    """
+
+    def __init__(self, made: Mapping[str, Any], build: Callable[[], Model]) -> None:
+        self.made = made
+        self._build = build
+        self._built: Model | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def constants(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays in it, by name."""
+        return self._model.constants
+
+    def to_bytes(self, *, batch: int | None = None, given: Collection[str] = ()) -> bytes:
+        """As ONNX, as `Model` says."""
+        return self._model.to_bytes(batch=batch, given=given)
+
+    @property
+    def _model(self) -> Model:
+        with self._lock:  # callers at once build it once
+            if self._built is None:
+                self._built = self._build()
+            return self._built
 
 
 class Session(Protocol):

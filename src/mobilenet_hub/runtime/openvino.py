@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import sys
 import threading
@@ -9,19 +10,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from io import BytesIO
 from itertools import cycle
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
-from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, Model, Outputs
+from mobilenet_hub.runtime.compiled_cache import keeps, read_compiled, write_compiled
+from mobilenet_hub.runtime.contracts import Check, GraphSpec, Images, LazyModel, Model, Outputs
+from mobilenet_hub.runtime.cpu import cpu_flags, cpu_name
 from mobilenet_hub.settings import Precision
 
 _CONVERTER = "openvino.tools.ovc"
 _SHARED_BYTES = 4096  # constants of so many are not copied
 _import_lock = threading.Lock()
 _abandoned: list[Any] = []
+
+# Compiled graphs that this process leaves to others, by what decides them, and who writes them. A
+# program that computes images of hundreds of sizes leaves a few.
+_MOST_KEPT = 8
+_keepers: dict[str, threading.Thread] = {}
 
 # OpenVINO keeps the threads of a compiled model that is gone, for the next one of its
 # configuration. No thread survives a fork, and a child that is given such ones waits for ever. So
@@ -49,8 +58,6 @@ class OpenVINOEngine:
         A single thread is the one which calls: nothing is handed over, which is worth a fifth where
         many callers each bring a thread and a compiled form of their own.
         """
-        core = _core()
-        graph = _read(model, micro_batch or 1)
         streams = self._threads if micro_batch is not None else 1
         config = {**self._config, "NUM_STREAMS": str(streams)}
         if micro_batch is None:
@@ -58,12 +65,17 @@ class OpenVINOEngine:
         in_caller = self._threads == 1
         if in_caller:
             config["ENABLE_CPU_PINNING"] = "NO"
-        compiled = core.compile_model(graph, "CPU", config)
+        made = _made(model, micro_batch or 1, config)
+        compiled = kept = None if made is None else _imported(made, config)
+        if compiled is None:
+            compiled = _core().compile_model(_read(model, micro_batch or 1), "CPU", config)
         session = OpenVINOSession(compiled, micro_batch or 1, streams, in_caller=in_caller)
         key = frozenset(config.items())
         live = _live.setdefault(key, WeakSet())
         live.add(session)
         _most[key] = max(_most.get(key, 0), len(live))
+        if made is not None and kept is None:
+            _keep(made, compiled)
         return session
 
 
@@ -98,8 +110,45 @@ def _read(model: Model, batch: int) -> Any:
     return graph
 
 
+def _made(model: Model, batch: int, config: dict[str, str]) -> str | None:
+    """All that decides a compiled graph, in JSON; None where that is not known, or none is kept."""
+    if not isinstance(model, LazyModel) or not keeps():
+        return None
+    decides = {
+        "model": dict(model.made), "batch": batch, "config": config, "cpu": cpu_name(),
+        "flags": sorted(cpu_flags()), "openvino": import_openvino().get_version(),
+    }  # fmt: skip
+    return json.dumps(decides, sort_keys=True)
+
+
+def _imported(made: str, config: dict[str, str]) -> Any | None:
+    """The compiled graph that another process left; None where there is none that can be used."""
+    openvino = import_openvino()
+    # OpenVINO computes with the weights where they lie in this memory, and keeps it itself.
+    exported = read_compiled(made, lambda size: openvino.Tensor(openvino.Type.u8, [size]))
+    try:
+        return None if exported is None else _core().import_model(exported, "CPU", config)
+    except RuntimeError:  # it will be compiled, and take this one's place
+        return None
+
+
+def _keep(made: str, compiled: Any) -> None:
+    """Leave a compiled graph to other processes, from a thread: a first result does not wait."""
+
+    def write() -> None:
+        stream = BytesIO()
+        compiled.export_model(stream)
+        write_compiled(made, stream.getbuffer())
+
+    if made not in _keepers and len(_keepers) < _MOST_KEPT:
+        _keepers[made] = threading.Thread(target=write, name="mobilenet-hub-keeper")
+        _keepers[made].start()
+
+
 def before_fork() -> None:
-    """Leave no idle threads to a child."""
+    """Leave no idle threads to a child, nor the locks of one that is at work."""
+    for keeper in list(_keepers.values()):
+        keeper.join()
     for config, most in _most.items():
         for _ in range(most - len(_live[config])):
             opset = import_openvino().opset8
@@ -118,7 +167,7 @@ def after_fork_in_child() -> None:
     global _import_lock
     if _core.cache_info().currsize:  # to destroy them would wait for their threads for ever
         _abandoned.extend((_core(), *_placeholders))
-    for forgotten in (_placeholders, _live, _most):
+    for forgotten in (_placeholders, _live, _most, _keepers):
         forgotten.clear()
     _core.cache_clear()
     _import_lock = threading.Lock()

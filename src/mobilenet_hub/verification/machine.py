@@ -6,10 +6,9 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from mobilenet_hub import __version__
-from mobilenet_hub.runtime.cpu import cpu_flags
+from mobilenet_hub.runtime.cpu import cpu_flags, cpu_name
 from mobilenet_hub.runtime.openvino import capabilities
 
 # Instructions that decide how fast a network is computed, and in which order its sums are made.
@@ -51,19 +50,9 @@ def this_machine() -> Machine:
         except PackageNotFoundError:  # an extra that is not installed
             continue
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
         bf16="BF16" in capabilities(),
         system=f"{platform.system()} {platform.machine()}",
         versions=versions,
     )
-
-
-def _cpu_name() -> str:
-    """As Linux calls it; else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

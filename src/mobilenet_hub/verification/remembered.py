@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilenet_hub.errors import MissingCalibrationError
-from mobilenet_hub.files import write_atomically
+from mobilenet_hub.files import cache_directory, write_atomically
 from mobilenet_hub.inference import InferenceModule
 from mobilenet_hub.verification.golden import SIZE, golden_of
 from mobilenet_hub.verification.machine import this_machine
 from mobilenet_hub.verification.verify import verify
-from mobilenet_hub.weights.storage.cache import default_directory
 
 _MOST_BYTES = 200  # of a line that is kept
 _known: dict[str, str] = {}  # in this process, by all that decides it
@@ -50,7 +49,7 @@ def remembered(module: InferenceModule) -> str:
 
 def _kept_or_computed(module: InferenceModule, name: str) -> str:
     """What a file of that name in the cache says; else what is computed now, and kept there."""
-    path, compute = default_directory() / "verified" / f"{name}.txt", module.compute
+    path, compute = cache_directory() / "verified" / f"{name}.txt", module.compute
     if (kept := _read(path)) is not None:
         return kept
     if golden_of(module.current_weights()) is None:

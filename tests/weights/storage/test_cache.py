@@ -10,8 +10,9 @@ from mobilenet_hub.errors import (
     CacheError,
     WeightsError,
 )
+from mobilenet_hub.files import cache_directory
 from mobilenet_hub.weights.storage import store
-from mobilenet_hub.weights.storage.cache import Cache, default_directory
+from mobilenet_hub.weights.storage.cache import Cache
 from weights_support import INFO, KEY, weights_of
 
 ENDLESS = json.dumps(
@@ -90,12 +91,12 @@ def test_a_lock_is_held_by_one_at_a_time():
 
 
 def test_the_cache_directory_is_chosen_by_the_environment(monkeypatch, tmp_path):
-    assert default_directory() == tmp_path / "cache"
+    assert cache_directory() == tmp_path / "cache"
     monkeypatch.delenv("MOBILENET_HUB_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert default_directory().name == "mobilenet-hub"
-    assert default_directory().is_relative_to(tmp_path)
+    assert cache_directory().name == "mobilenet-hub"
+    assert cache_directory().is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o2770, 0o3777, 0o755])

@@ -8,15 +8,16 @@ import pytest
 
 import tensorflow_files as tff
 from mobilenet_hub.catalog import modules
+from mobilenet_hub.files import cache_directory
 from mobilenet_hub.weights.storage import origins, store
-from mobilenet_hub.weights.storage.cache import Cache, default_directory
+from mobilenet_hub.weights.storage.cache import Cache
 from weights_support import BUNDLED_V2, INFO, equal, weights_of
 
 
 def test_modules_that_tensorflow_hub_left_on_the_machine_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "tfhub"))
     monkeypatch.delenv("MOBILENET_HUB_CACHE_DIR")
-    assert default_directory() == tmp_path / "tfhub" / "mobilenet-hub"
+    assert cache_directory() == tmp_path / "tfhub" / "mobilenet-hub"
     name = hashlib.sha1(INFO.url.encode()).hexdigest()
     expected = weights_of(INFO)
     tff.write_bundle(
@@ -28,7 +29,7 @@ def test_modules_that_tensorflow_hub_left_on_the_machine_are_used(tmp_path, monk
     assert equal(store.load_weights(INFO), expected)
     assert store.load_weights(INFO).metadata["handle"] == INFO.handle
     assert store.local_path(INFO.handle) == str(tmp_path / "tfhub" / name)
-    assert not default_directory().exists()  # that folder may be one that only others write to
+    assert not cache_directory().exists()  # that folder may be one that only others write to
 
 
 def test_kagglehub_is_asked_where_it_is_installed(tmp_path, monkeypatch):

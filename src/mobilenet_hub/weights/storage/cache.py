@@ -6,6 +6,7 @@
     downloads/mobilenet_v2_100_224.<...>.part                  a download that can be resumed
     locks/mobilenet_v2_100_224.lock                            held while one process fetches
     pins/mobilenet_v2_100_224.lock                             what was downloaded first, imported
+    compiled-1000/<key>.blob                                   see `runtime.compiled_cache`
 
 Files are written beside their place and renamed, the weights before the record that names them, so
 that a process killed at any moment leaves a cache that works. Locks are the operating system's:
@@ -17,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,27 +27,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilenet_hub.errors import CacheError, WeightsError
-from mobilenet_hub.files import read_json, write_atomically
+from mobilenet_hub.files import (
+    CACHE_DIR_VARIABLE,
+    cache_directory,
+    read_json,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from mobilenet_hub.weights.canonical import Weights
 
-CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
-TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
-
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-def default_directory() -> Path:
-    """MOBILENET_HUB_CACHE_DIR; or a folder in TFHUB_CACHE_DIR; or one in the user's cache."""
-    if own := os.environ.get(CACHE_DIR_VARIABLE):
-        return Path(own).expanduser()
-    if shared := os.environ.get(TFHUB_CACHE_DIR_VARIABLE):
-        return Path(shared).expanduser() / "mobilenet-hub"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("mobilenet-hub", appauthor=False)
 
 
 def no_space(error: BaseException | None) -> bool:
@@ -80,7 +71,7 @@ class Cache:
     """A cache folder; it need not exist before something is put there.
 
     Args:
-        directory: the folder; `default_directory()` if None.
+        directory: the folder; `cache_directory()` if None.
 
     Attributes:
         directory: the folder.
@@ -91,7 +82,7 @@ class Cache:
     """
 
     def __init__(self, directory: str | PathLike[str] | None = None) -> None:
-        self.directory = Path(directory) if directory is not None else default_directory()
+        self.directory = Path(directory) if directory is not None else cache_directory()
         self.weights_directory = self.directory / "weights"
         self.downloads_directory = self.directory / "downloads"
         self.pins_directory = self.directory / "pins"

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from mobilenet_hub.catalog import ModuleInfo, modules
+from mobilenet_hub.files import TFHUB_CACHE_DIR_VARIABLE
 from mobilenet_hub.weights.identify import sha1_of
-from mobilenet_hub.weights.storage.cache import TFHUB_CACHE_DIR_VARIABLE
 
 # Those inside this package, so that it works with no network: key to the sha256 of the file.
 # `scripts/vendor_weights.py` rebuilds them from public registry packages; what each file is, and
