@@ -17,6 +17,8 @@ from places import EXAMPLES, SHARED
 os.environ.setdefault("MOBILENET_HUB_OFFLINE", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where it is set, each child would compile the whole package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # where a test imports ONNX Runtime itself
 os.environ["MOBILENET_HUB_CACHE_DIR"] = tempfile.mkdtemp(prefix="mobilenet-hub-tests-")
 for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK"):

@@ -9,6 +9,7 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import mobilenet_hub
+from mobilenet_hub.__main__ import main
 
 # Tests change the working folder; the package must be found from wherever they are.
 _PACKAGE = str(Path(mobilenet_hub.__file__).parents[1])
@@ -44,10 +46,43 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "mobilenet_hub", *map(str, arguments)]
 
 
-def mobilenet_hub_command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[Any]:
-    """Run `mobilenet-hub`; text unless bytes are asked for."""
-    options = {"text": True, "capture_output": True, "check": False, "timeout": 120, **options}
-    return subprocess.run(command(*arguments), env=environment(), **options)
+def mobilenet_hub_command(
+    *arguments: object, input: bytes = b"", text: bool = True, check: bool = False
+) -> subprocess.CompletedProcess[Any]:
+    """Run `mobilenet-hub`; text unless bytes are asked for.
+
+    Its process is forked where everything is imported already, which takes most of the time of a
+    short command. How it starts is in `test_main.py`.
+    """
+    words = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [str(Path(folder, name)) for name in ("input", "output", "errors")]
+        Path(streams[0]).write_bytes(input)
+        given = (words, str(Path.cwd()), environment(), streams)
+        process = forking().Process(target=_run, args=given)
+        process.start()
+        process.join()
+        output, errors = (Path(stream).read_bytes() for stream in streams[1:])
+    printed = (output.decode(), errors.decode()) if text else (output, errors)
+    done = subprocess.CompletedProcess(words, process.exitcode, *printed)
+    if check:
+        assert done.returncode == 0, errors
+    return done
+
+
+def _run(words: list[str], folder: str, variables: dict[str, str], streams: list[str]) -> None:
+    """Become the command, with these streams as standard input, output and error."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    for number, stream in enumerate(streams):
+        os.dup2(os.open(stream, os.O_RDWR | os.O_CREAT), number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, closefd=False)  # noqa: SIM115
+        for number, mode in enumerate(("r", "w", "w"))
+    )
+    sys.argv = ["mobilenet-hub", *words]
+    main()
 
 
 def python(code: str) -> str:
