@@ -50,7 +50,8 @@ def test_one_changed_weight_is_exit_code_1_and_said(tmp_path):
     done = run("verify", tmp_path / "changed.safetensors")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
-        "error: there are no golden outputs for these weights of google/imagenet/mobilenet_v1_025"
+        f"error: {tmp_path / 'changed.safetensors'}: there are no golden outputs for these weights "
+        "of google/imagenet/mobilenet_v1_025"
     )
 
 

@@ -88,6 +88,36 @@ def test_several_labels_a_photo_are_each_a_question_of_its_own(folder):
     result.write_html("report.html")
 
 
+def test_a_table_says_several_labels_of_a_photo(folder):
+    path = classifier("own.safetensors", activation="sigmoid")
+    names = [f"val/ant/{at:04}.jpg" for at in range(4)]
+    rows = zip(names, ("ant", "ant|bee", "", "bee"), strict=True)
+    Path("t.csv").write_text("\n".join(("path,labels", *map(",".join, rows))))
+    result = hub.evaluate("t.csv", path)
+    truth = result.evaluations[0].predictions.truth
+    assert truth.tolist() == [[True, False], [True, True], [False, False], [False, True]]
+    said = [
+        [
+            any(each.name == name and each.score >= 0.5 for each in record.labels)
+            for name in ("ant", "bee")
+        ]
+        for record in hub.classify(names, path)
+    ]
+    assert result.metrics[0].top_1.value == (np.array(said) == truth).all(1).mean()
+    assert result.notes == ()
+
+
+def test_a_table_and_folders_count_together_and_a_list_without_labels_is_of_folders(folder):
+    path = classifier("own.safetensors")
+    Path("t.csv").write_text("path,label\nval/ant/0000.jpg,bee\nval/ant/gone.jpg,ant\n")
+    Path("list.csv").write_text("path\nval/ant/0001.jpg\n")
+    result = hub.evaluate(["t.csv", "val/bee", "list.csv"], path)
+    assert [each.photos for each in result.metrics[0].classes] == [1, 9]
+    assert [failure.id for failure in result.failures] == ["val/ant/gone.jpg"]
+    with pytest.raises(InputError, match="a column of labels is of a table"):
+        hub.evaluate("val", path, label_column="label")
+
+
 def test_equal_photos_give_equal_pages_and_figures(folder):
     path = classifier("own.safetensors", reject_threshold=0.3, temperature=1.5)
     pages = []

@@ -28,7 +28,7 @@ def add(folder, *names):
 def classes(words, labels, options=None):
     folders = ClassFolders(words, labels, options)
     folders.check()
-    return [(item.id, number) for item, number in folders.items()]
+    return [(item.id, number) for item, (number,) in folders.items()]
 
 
 def test_own_classes_are_named_by_label_however_deep_the_photos_lie(folder):

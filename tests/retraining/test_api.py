@@ -15,7 +15,7 @@ from PIL import Image
 import mobilenet_hub as hub
 from classes import SMALL_MODULE, drawing, write_class, write_classes
 from mobilenet_hub.errors import AccuracyError, InputError, SourceError
-from mobilenet_hub.retraining.data.reading import DataOptions
+from mobilenet_hub.evaluation.tables import DataOptions
 from mobilenet_hub.retraining.learning import LearningSettings
 from mobilenet_hub.retraining.steps import Shares
 from mobilenet_hub.settings import FineTuneSettings

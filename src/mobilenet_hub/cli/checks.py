@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,10 +41,10 @@ def verify_command(
 
     outcomes, failed = _of_each(modules, verify)
     if as_json:
-        print_json([_as_json(outcome) for outcome in outcomes], indent=True)
+        print_json([_as_json(*pair) for pair in outcomes.items()], indent=True)
     else:
         _print(outcomes)
-    _end([*failed, *(reason for outcome in outcomes for reason in _failures(outcome))])
+    _end([*failed, *(reason for pair in outcomes.items() for reason in _failures(*pair))])
 
 
 def benchmark_command(
@@ -66,9 +66,9 @@ def benchmark_command(
 
     outcomes, failed = _of_each(modules, measure)
     if as_json:
-        print_json([asdict(outcome) for outcome in outcomes], indent=True)
+        print_json([asdict(outcome) for outcome in outcomes.values()], indent=True)
     else:
-        _print_figures(outcomes)
+        _print_figures(list(outcomes.values()))
         if photos is None:
             print_note("decoding and the way from files are measured with --photos FOLDER")
     _end(failed)
@@ -76,17 +76,17 @@ def benchmark_command(
 
 def _of_each(
     modules: Sequence[str] | None, what: Callable[[str], _Outcome]
-) -> tuple[list[_Outcome], list[str]]:
-    """What comes of each module, and why of some nothing does.
+) -> tuple[dict[str, _Outcome], list[str]]:
+    """What comes of each module, by its name or path as it was given; why of some nothing does.
 
     Raises:
         MobileNetHubError: nothing does of any.
     """
-    outcomes: list[_Outcome] = []
+    outcomes: dict[str, _Outcome] = {}
     errors: list[MobileNetHubError] = []
     for module in modules or _BUNDLED:
         try:
-            outcomes.append(what(module))
+            outcomes[module] = what(module)
         except MobileNetHubError as error:
             errors.append(error)
     if not outcomes:
@@ -128,11 +128,11 @@ def _rate(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def _as_json(outcome: Verification) -> dict[str, Any]:
-    return {**asdict(outcome), "passed": outcome.passed, "digest": outcome.digest}
+def _as_json(module: str, outcome: Verification) -> dict[str, Any]:
+    return {"module": module, **asdict(outcome), "passed": outcome.passed, "digest": outcome.digest}
 
 
-def _print(outcomes: list[Verification]) -> None:
+def _print(outcomes: Mapping[str, Verification]) -> None:
     columns = [
         ("module", "cyan"), ("engine", ""), ("precision", ""), ("#largest difference", ""),
         ("#lowest cosine", ""), ("any place in a batch", ""), ("outcome", "bold"),
@@ -140,7 +140,7 @@ def _print(outcomes: list[Verification]) -> None:
     ]  # fmt: skip
     rows = [
         [
-            outcome.handle,
+            module,
             check.engine,
             check.precision,
             f"{check.largest_difference:.1e}",
@@ -149,11 +149,11 @@ def _print(outcomes: list[Verification]) -> None:
             "passed" if check.passed else "failed",
             outcome.digest,
         ]
-        for outcome in outcomes
+        for module, outcome in outcomes.items()
         for check in outcome.checks
     ]
     print_table("", columns, rows)
-    _print_machine(outcomes)
+    _print_machine(list(outcomes.values()))
 
 
 def _print_machine(outcomes: Sequence[Verification] | Sequence[Benchmark]) -> None:
@@ -165,15 +165,15 @@ def _print_machine(outcomes: Sequence[Verification] | Sequence[Benchmark]) -> No
         print_note(f"left out: {what}: {reason}")
 
 
-def _failures(outcome: Verification) -> list[str]:
+def _failures(module: str, outcome: Verification) -> list[str]:
     """What is wrong, one sentence each."""
     if outcome.golden is None:
         return [
-            f"there are no golden outputs for these weights of {outcome.handle} "
+            f"{module}: there are no golden outputs for these weights of {outcome.handle} "
             f"(sha256 {outcome.weights_sha256[:16]}...)"
         ]
     return [
-        f"{outcome.handle}, {check.engine} {check.precision}: {reason}"
+        f"{module}, {check.engine} {check.precision}: {reason}"
         for check in outcome.checks
         for reason in check.broken
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobilenet_hub.catalog import CLASSIFY_MODULE
 from mobilenet_hub.cli import options
+from mobilenet_hub.cli.options import retrain as retrain_options
 from mobilenet_hub.cli.output import (
     end,
     note_passed_over,
@@ -39,16 +40,19 @@ def evaluate_command(
     root: options.Root = None,
     path_column: options.PathColumn = None,
     id_column: options.IdColumn = None,
+    label_column: retrain_options.LabelColumn = None,
+    label_separator: retrain_options.LabelSeparator = "|",
     threads: options.Threads = None,
     progress: options.Progress = "auto",
     html: options.Html = None,
     as_json: options.Json = False,
     strict: options.Strict = False,
 ) -> None:
-    """Measure a classifier on photos in folders that are named by class.
+    """Measure a classifier on photos in folders that are named by class, or in labelled tables.
 
     A photo is of the class that the nearest folder around it is named by: for ImageNet's modules by
-    WordNet id (n01440764), label (tench) or index (1), for a classifier of one's own by label.
+    WordNet id (n01440764), label (tench) or index (1), for a classifier of one's own by label. A
+    table (.csv, .tsv, .parquet) with a column of labels names them itself.
 
     Photos that cannot be read are listed on standard error and count in no figure.
     """
@@ -66,7 +70,7 @@ def evaluate_command(
     with closing(make_progress(progress, open_words(paths, how).count)) as shown:
         result = evaluate(
             paths, loaded, reject=reject, threads=threads, options=how, progress=shown,
-            split=split_beside(module),
+            split=split_beside(module), label_column=label_column, label_separator=label_separator,
             size=size, crop=crop, resample=resample, max_pixels=max_pixels,
         )  # fmt: skip
     for failure in result.failures:

@@ -71,9 +71,10 @@ def retrain_command(
     labels.txt, metrics.json, split.parquet, suspects.csv and report.html; FOLDER.log beside it has
     times and paths.
     """
+    from mobilenet_hub.evaluation.tables import DataOptions
     from mobilenet_hub.pipeline.progress import make_progress
     from mobilenet_hub.retraining.api import retrain
-    from mobilenet_hub.retraining.data.reading import DataOptions, read_data
+    from mobilenet_hub.retraining.data.reading import read_data
     from mobilenet_hub.retraining.learning import LearningSettings
     from mobilenet_hub.retraining.steps import Shares
 

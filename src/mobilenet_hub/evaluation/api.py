@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -14,12 +14,14 @@ import numpy as np
 
 from mobilenet_hub import __version__
 from mobilenet_hub.catalog import CLASSIFY_MODULE
+from mobilenet_hub.errors import InputError
 from mobilenet_hub.evaluation.collector import Collector
 from mobilenet_hub.evaluation.folders import ClassFolders
 from mobilenet_hub.evaluation.metrics import Metrics, measure
 from mobilenet_hub.evaluation.records import Evaluation, Listing, Predictions, Report
 from mobilenet_hub.evaluation.report import render_report
 from mobilenet_hub.evaluation.split_file import Side, read_split, split_beside
+from mobilenet_hub.evaluation.tables import ClassTable, DataOptions, has_labels, is_table
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pages.page import write_page
 from mobilenet_hub.pipeline.parallel import process_all
@@ -133,9 +135,11 @@ def evaluate(
     options: SourceOptions | None = None,
     progress: Progress | None = None,
     split: Path | None = None,
+    label_column: str | None = None,
+    label_separator: str = "|",
     **preprocessing: Unpack[PreprocessingChoices],
 ) -> EvaluationResult:
-    """How good a classifier is on photos in folders that are named by class.
+    """How good a classifier is on photos in folders that are named by class, or in labelled tables.
 
     ```python
     result = hub.evaluate("imagenet/val")
@@ -146,7 +150,9 @@ def evaluate(
     Args:
         photos: folders with a folder for each class, or such class folders themselves; globs,
             lists and archives of files in such folders. They are named by label; for ImageNet's
-            modules by WordNet id (`n01440764`), label (`tench`) or index (`1`).
+            modules by WordNet id (`n01440764`), label (`tench`) or index (`1`). Or tables of paths
+            and labels (`.csv`, `.tsv`, `.parquet`), as `hub.retrain` takes them, with the same
+            names; of a classifier with several labels a photo, several in a cell.
         module: a module of task `classification`, or its handle, or the path of a classifier.
         reject: whether to measure what the classifier rejects as none of its classes; by default
             where it can. What it answers counts in all other figures, rejected or not.
@@ -155,11 +161,14 @@ def evaluate(
         progress: told of the counts after each few photos.
         split: the list of photos that the classifier was made with, as `retrain` writes it; by
             default the one beside a classifier that is given by its path.
+        label_column: of tables; by default the one whose name says so. A table without is a list of
+            photos in class folders.
+        label_separator: between the labels in a cell.
         **preprocessing: see `hub.embed`.
 
     Raises:
-        InputError: folders that name no class, no photo that can be read, or settings that mean
-            nothing.
+        InputError: folders or labels that name no class, no photo that can be read, or settings
+            that mean nothing.
         DatasetError: the list of photos that the classifier was made with is damaged.
         SourceError, UnknownHandleError, MissingWeightsError: as `hub.embed`.
     """
@@ -173,12 +182,13 @@ def evaluate(
         labels=len(labels) or 1, reject=reject, content_hash=bool(used_for),
     )  # fmt: skip
     words = [photos] if isinstance(photos, str | PathLike) else list(photos)
-    folders = ClassFolders(words, labels, options)
-    folders.check()
+    sources = _sources(words, loaded, options or SourceOptions(), label_column, label_separator)
+    for source in sources:
+        source.check()
     collector = Collector(loaded, reject=settings.reject)
-    under_way: deque[tuple[Item, int]] = deque()
+    under_way: deque[tuple[Item, tuple[int, ...]]] = deque()
     processor = Processor(loaded, settings, threads=threads)
-    with closing(process_all(processor, _noted(folders, under_way), threads=threads)) as stream:
+    with closing(process_all(processor, _noted(sources, under_way), threads=threads)) as stream:
         for results in stream:
             collector.add(results, [under_way.popleft() for _ in results.outcomes])
             if progress is not None:
@@ -186,12 +196,46 @@ def evaluate(
     evaluations, notes = _evaluations(
         collector.predictions(), [used_for.get(bytes.fromhex(each)) for each in collector.digests]
     )
-    if classifier is not None and classifier.activation == "sigmoid":
+    if _gives_several(loaded) and any(isinstance(source, ClassFolders) for source in sources):
         notes += (_ONE_LABEL,)
+    passed_over = sum((source.passed_over for source in sources), Counter[str]())
     return EvaluationResult(
         tuple(measure(each, labels, reject_threshold=threshold) for each in evaluations),
-        evaluations, notes, tuple(collector.failures), loaded, settings, folders.passed_over,
+        evaluations, notes, tuple(collector.failures), loaded, settings, passed_over,
     )  # fmt: skip
+
+
+def _gives_several(module: InferenceModule) -> bool:
+    """Whether a classifier gives a photo any number of labels, and not one."""
+    classifier = module.weights.classifier
+    return classifier is not None and classifier.activation == "sigmoid"
+
+
+def _sources(
+    words: Sequence[str | PathLike[str]],
+    module: InferenceModule,
+    options: SourceOptions,
+    label_column: str | None,
+    label_separator: str,
+) -> list[ClassFolders | ClassTable]:
+    """Tables with a column of labels, in their order, after everything else."""
+    how = DataOptions(
+        options.path_column, label_column, None, label_separator, options.root, options.id_column
+    )
+    tables = [
+        Path(word)
+        for word in words
+        if is_table(Path(word)) and Path(word).is_file() and has_labels(Path(word), how)
+    ]
+    others = [word for word in words if Path(word) not in tables]
+    if label_column is not None and others:
+        raise InputError(
+            f"a column of labels is of a table (.csv, .tsv, .parquet). Received: {others[0]!r}"
+        )
+    several = _gives_several(module)
+    found: list[ClassFolders | ClassTable]
+    found = [ClassTable(path, module.labels, how, several=several) for path in tables]
+    return [ClassFolders(others, module.labels, options), *found] if others else found
 
 
 def _evaluations(
@@ -213,8 +257,11 @@ def _evaluations(
     return (others, everything), (f"{note}: the headline is of the others.",)
 
 
-def _noted(folders: ClassFolders, under_way: deque[tuple[Item, int]]) -> Iterator[Item]:
-    """The photos, each noted with its class until its result comes, in the same order."""
-    for item, number in folders.items():
-        under_way.append((item, number))
-        yield item
+def _noted(
+    sources: Sequence[ClassFolders | ClassTable], under_way: deque[tuple[Item, tuple[int, ...]]]
+) -> Iterator[Item]:
+    """The photos, each noted with its classes until its result comes, in the same order."""
+    for source in sources:
+        for item, classes in source.items():
+            under_way.append((item, classes))
+            yield item

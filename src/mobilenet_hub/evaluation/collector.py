@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +40,15 @@ class Collector:
         self._weights = module.current_weights()
         self._reject = reject
         self._items: list[Item] = []
-        self._truth: list[int] = []
+        self._truth: list[tuple[int, ...]] = []
         self._probabilities: list[NDArray[np.float32]] = []
         self._reject_scores: list[NDArray[np.float32]] = []
         self._carried = 0
 
-    def add(self, results: Results, photos: Sequence[tuple[Item, int]]) -> None:
-        """Results of photos, each with the class that it is of."""
+    def add(self, results: Results, photos: Sequence[tuple[Item, tuple[int, ...]]]) -> None:
+        """Results of photos, each with the class that it is of, or the classes."""
         self.counts.add(results)
-        rows: list[tuple[Item, int]] = []
+        rows: list[tuple[Item, tuple[int, ...]]] = []
         for outcome, photo in zip(results.outcomes, photos, strict=True):
             if outcome.stage is None:
                 rows.append(photo)
@@ -63,9 +64,9 @@ class Collector:
         if self._reject:
             assert self._weights.prototypes is not None
             self._reject_scores.append(similarity(results.features, self._weights.prototypes))
-        for (item, number), answer in zip(rows, probabilities.argmax(axis=1), strict=True):
-            self._items.append(self._kept(item, right=answer == number))
-            self._truth.append(number)
+        for (item, classes), answer in zip(rows, probabilities.argmax(axis=1), strict=True):
+            self._items.append(self._kept(item, right=answer in classes))
+            self._truth.append(classes)
 
     def _kept(self, item: Item, *, right: bool) -> Item:
         """An item to show later; one that carries its bytes only if it is wrong, and some of those.
@@ -90,9 +91,13 @@ class Collector:
             raise InputError(f"{why}: there is nothing to evaluate. Received: {self.counts}")
         probabilities = np.concatenate(self._probabilities)
         classifier = self._weights.classifier
-        truth = np.array(self._truth)
+        truth: NDArray[Any]
         if classifier is not None and classifier.activation == "sigmoid":
-            truth = np.arange(probabilities.shape[1]) == truth[:, None]
+            truth = np.zeros(probabilities.shape, bool)
+            for row, classes in enumerate(self._truth):
+                truth[row, list(classes)] = True
+        else:
+            truth = np.array([only for (only,) in self._truth])
         return Predictions(
             self._items,
             truth,

@@ -17,13 +17,56 @@ from mobilenet_hub.pipeline.sources.source import SourceOptions
 _NAMED = 10  # names in an error
 
 
+class ClassNames:
+    """What people call the classes of a classifier.
+
+    By label; for ImageNet by label, WordNet id (`n01440764`) or index. Large and small letters are
+    the same, and `_` is a space.
+
+    Args:
+        labels: the classes.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._imagenet = tuple(labels) == imagenet_labels()
+        self._labels = labels
+        self._class_of = _names(labels, imagenet=self._imagenet)
+
+    def number(self, name: str) -> int | None:
+        """The class of that name; None for a name of none, or of several."""
+        found = (self._class_of.get(spelling) for spelling in (name, _plain(name)))
+        return next((number for number in found if number is not None), None)
+
+    def unknown(self, names: Sequence[str], what: str) -> str:
+        """What to say of names that are of no class, or of several.
+
+        Args:
+            names: these.
+            what: has them, such as `folders`.
+        """
+        received = _listed(names)
+        several = {_plain(name) for name in names} & {
+            name for name, number in self._class_of.items() if number is None
+        }
+        if several and self._imagenet:
+            ids = [each for label, each in zip(self._labels, imagenet_wordnet_ids(), strict=True)
+                   if _plain(label) in several]  # fmt: skip
+            return f"several classes have this name; use the id of one: {_listed(ids)}. " \
+                   f"Received: {received}"  # fmt: skip
+        near = [
+            label for name in names[:_NAMED] for label in get_close_matches(name, self._labels, 2)
+        ]
+        few = len(self._labels) <= _NAMED
+        expected = _listed(self._labels if few else list(dict.fromkeys([*near, *self._labels])))
+        kind = "WordNet id (n01440764), label or index" if self._imagenet else "class"
+        return f"expected {what} named by {kind}: {expected}. Received: {received}"
+
+
 class ClassFolders:
     """The photos of folders that are named by class.
 
     A photo is of the class that the nearest folder around it is named by, as far up as the path
-    that was given; in lists and archives, of the one right around it. Folders are named by label;
-    for ImageNet by label, WordNet id (`n01440764`) or index. Large and small letters are the same,
-    and `_` is a space.
+    that was given; in lists and archives, of the one right around it. See `ClassNames`.
 
     Args:
         words: folders, globs, lists and archives.
@@ -43,9 +86,7 @@ class ClassFolders:
     ) -> None:
         if "-" in words:
             raise InputError("photos are gone through twice: give a path. Received: '-'")
-        self._imagenet = tuple(labels) == imagenet_labels()
-        self._labels = labels
-        self._class_of = _names(labels, imagenet=self._imagenet)
+        self._names = ClassNames(labels)
         self._sources = [(_root(word), open_sources(word, options)) for word in words]
 
     def check(self) -> None:
@@ -62,13 +103,13 @@ class ClassFolders:
         if unknown:
             raise InputError(self._unknown(sorted(unknown)))
 
-    def items(self) -> Iterator[tuple[Item, int]]:
+    def items(self) -> Iterator[tuple[Item, tuple[int, ...]]]:
         """Each photo and its class; of what a source could not yield (`BrokenItem`), any."""
         for folders, item in self._walk():
             number = self._class(folders)
             if number is None and not isinstance(item, BrokenItem):  # made since `check`
                 raise InputError(self._unknown(folders[-1:]))
-            yield item, number or 0
+            yield item, (number or 0,)
 
     @property
     def passed_over(self) -> Counter[str]:
@@ -85,28 +126,11 @@ class ClassFolders:
                     yield around, item
 
     def _class(self, folders: Sequence[str]) -> int | None:
-        found = (self._class_of.get(spelling) for name in reversed(folders)
-                 for spelling in (name, _plain(name)))  # fmt: skip
+        found = (self._names.number(name) for name in reversed(folders))
         return next((number for number in found if number is not None), None)
 
     def _unknown(self, names: Sequence[str]) -> str:
-        """What to say of folders whose names are of no class, or of several."""
-        received = _listed(names)
-        several = {_plain(name) for name in names} & {
-            name for name, number in self._class_of.items() if number is None
-        }
-        if several and self._imagenet:
-            ids = [each for label, each in zip(self._labels, imagenet_wordnet_ids(), strict=True)
-                   if _plain(label) in several]  # fmt: skip
-            return f"several classes have this name; use the id of one: {_listed(ids)}. " \
-                   f"Received: {received}"  # fmt: skip
-        near = [
-            label for name in names[:_NAMED] for label in get_close_matches(name, self._labels, 2)
-        ]
-        few = len(self._labels) <= _NAMED
-        expected = _listed(self._labels if few else list(dict.fromkeys([*near, *self._labels])))
-        kind = "WordNet id (n01440764), label or index" if self._imagenet else "class"
-        return f"expected folders named by {kind}: {expected}. Received: {received}"
+        return self._names.unknown(names, "folders")
 
 
 def _listed(names: Sequence[str]) -> str:

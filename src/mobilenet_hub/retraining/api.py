@@ -18,12 +18,13 @@ from mobilenet_hub.errors import AccuracyError, InputError
 from mobilenet_hub.evaluation.metrics import Metrics
 from mobilenet_hub.evaluation.report import render_report
 from mobilenet_hub.evaluation.split_file import SPLIT
+from mobilenet_hub.evaluation.tables import DataOptions
 from mobilenet_hub.files import advice_where_full, atomic_folder
 from mobilenet_hub.inference import InferenceModule, in_inference
 from mobilenet_hub.pipeline.processor import settings_for
 from mobilenet_hub.pipeline.progress import Progress
 from mobilenet_hub.retraining import output as folder
-from mobilenet_hub.retraining.data.reading import DataOptions, read_data
+from mobilenet_hub.retraining.data.reading import read_data
 from mobilenet_hub.retraining.learning import (
     LearningSettings,
 )

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mobilenet_hub.errors import InputError, SourceError
-from mobilenet_hub.retraining.data.reading import DataOptions, check_classes, read_data
+from mobilenet_hub.evaluation.tables import DataOptions
+from mobilenet_hub.retraining.data.reading import check_classes, read_data
 
 
 def write(root, *names):

@@ -50,7 +50,7 @@ ClassFolders = Annotated[
     typer.Argument(
         metavar="PATH",
         help="Folders with a folder of photos for each class, or such class folders; globs, lists "
-        "and archives of photos in them.",
+        "and archives of photos in them; tables of paths and labels (.csv, .tsv, .parquet).",
         show_default=False,
     ),
 ]

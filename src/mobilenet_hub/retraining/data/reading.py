@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,12 @@ import numpy as np
 
 from mobilenet_hub.errors import InputError, SourceError
 from mobilenet_hub.evaluation.split_file import Side
-from mobilenet_hub.pipeline.sources.columns import find_column, find_columns
+from mobilenet_hub.evaluation.tables import DataOptions, is_table, read_table
 from mobilenet_hub.pipeline.sources.folders import open_folder
 from mobilenet_hub.pipeline.sources.items import BrokenItem, FileItem, Item, path_id
-from mobilenet_hub.pipeline.sources.lists import named_item, table_rows
-from mobilenet_hub.pipeline.sources.source import CSV_SUFFIXES, SourceOptions
+from mobilenet_hub.pipeline.sources.source import SourceOptions
 from mobilenet_hub.retraining.records import Data
 
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 FEW_PHOTOS = 10  # of a class; below, it is hardly learned and cannot be measured
 _IMBALANCE = 10  # times as many photos as another class
 _MAX_CLASSES = 100_000
@@ -30,24 +27,6 @@ SIDE_FOLDERS: dict[str, Side] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DataOptions:
-    """How a table is read.
-
-    Attributes:
-        path_column, label_column: found by their names where None.
-        group_column: names what belongs together and is never split: an animal, a visit, a film.
-        label_separator: between the labels of a photo that has several.
-        root: folder that relative paths are relative to.
-    """
-
-    path_column: str | None = None
-    label_column: str | None = None
-    group_column: str | None = None
-    label_separator: str = "|"
-    root: str | None = None
 
 
 def read_data(source: str | os.PathLike[str], options: DataOptions | None = None) -> Data:
@@ -71,7 +50,7 @@ def read_data(source: str | os.PathLike[str], options: DataOptions | None = None
                 f"columns are of a table (.csv, .tsv, .parquet). Received: the folder {str(path)!r}"
             )
         return _read_folder(path)
-    if path.suffix.lower() in (*CSV_SUFFIXES, ".parquet"):
+    if is_table(path):
         return _read_table(path, options)
     raise SourceError(
         "expected a folder with one folder of photos a class, or a table of paths and labels "
@@ -188,101 +167,13 @@ def _photos(root: Path, prefix: str, classes: Sequence[str], side: Side | None) 
 
 
 def _read_table(path: Path, options: DataOptions) -> Data:
-    where = SourceOptions(root=options.root)
-    rows: dict[str, _Row] = {}
-    for name, labels, group in _table_rows(path, options):
-        item = named_item(name, path_id(name), where, str(path))
-        row = _Row(item, labels, None, group)
-        if rows.setdefault(item.id, row) != row:
-            raise SourceError(
-                f"a photo is listed twice, with different labels or groups; several labels go into "
-                f"one row, separated by {options.label_separator!r}. Received: {item.id!r} in "
-                f"{str(path)!r}"
-            )
-    multi_label = any(len(row.labels) > 1 for row in rows.values())
-    unlabelled = [name for name, row in rows.items() if not row.labels]
+    rows = read_table(path, options)
+    multi_label = any(len(row.labels) > 1 for row in rows)
+    unlabelled = [row.item.id for row in rows if not row.labels]
     if unlabelled and not multi_label:
         raise SourceError(f"a photo has no label. Received: {unlabelled[0]!r} in {str(path)!r}")
-    return _collect(rows.values(), multi_label=multi_label)
-
-
-def _table_rows(path: Path, options: DataOptions) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Path, labels and group of each row."""
-    rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path)
-    try:
-        header = [str(name) for name in next(rows, [])]
-        path_at = find_columns(header, SourceOptions(path_column=options.path_column), str(path))[0]
-        label_at = _label_column(header, options.label_column, str(path))
-        group_at = find_column(header, options.group_column, (), str(path))
-        for number, row in enumerate(rows, 2):
-            if not row:
-                continue
-            if len(row) != len(header) or not row[path_at]:
-                raise SourceError(f"row {number} has no path or label. Received: {str(path)!r}")
-            yield (
-                str(row[path_at]),
-                _labels(row[label_at], options.label_separator),
-                "" if group_at is None or row[group_at] is None else str(row[group_at]),
-            )
-    except (csv.Error, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"not a readable table: {error}. Received: {str(path)!r}") from error
-
-
-def _label_column(header: list[str], asked: str | None, table: str) -> int:
-    found = find_column(header, asked, LABEL_COLUMNS, table)
-    if found is None:
-        raise SourceError(
-            f"no column of {table} is named like labels ({', '.join(LABEL_COLUMNS)}); say which "
-            f"one holds them with --label-column. Received: {', '.join(header)}"
-        )
-    return found
-
-
-def _labels(cell: Any, separator: str) -> tuple[str, ...]:
-    """The labels of a cell: each once, as it may be shown."""
-    if cell is None:
-        parts: list[str] = []
-    elif isinstance(cell, list):
-        parts = [str(part) for part in cell]
-    else:
-        parts = str(cell).split(separator)
-    return tuple(dict.fromkeys(path_id(part.strip()) for part in parts if part.strip()))
-
-
-def _csv_rows(path: Path) -> Iterator[list[Any]]:
-    with path.open("rb") as stream:
-        yield from table_rows(stream, path.name)
-
-
-def _parquet_rows(path: Path) -> Iterator[list[Any]]:
-    """The header, then the rows, of the columns that are text, numbers or lists of these.
-
-    Others are never read: images in a column would fill memory.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-            names = [field.name for field in file.schema_arrow if _may_be_labels(field.type)]
-            yield names
-            for batch in file.iter_batches(4096, columns=names, use_threads=False):
-                yield from map(list, zip(*(c.to_pylist() for c in batch.columns), strict=True))
-    except pa.ArrowException as error:
-        raise SourceError(f"not a readable table: {error}. Received: {str(path)!r}") from error
-
-
-def _may_be_labels(kind: Any) -> bool:
-    """Whether a column of an Arrow type is text, numbers or lists of these."""
-    from pyarrow import types
-
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
-        return _may_be_labels(kind.value_type)
-    wanted = (types.is_string, types.is_large_string, types.is_integer, types.is_floating,
-              types.is_boolean)  # fmt: skip
-    return any(is_of(kind) for is_of in wanted)
+    found = [_Row(row.item, row.labels, None, row.group) for row in rows]
+    return _collect(found, multi_label=multi_label)
 
 
 def _collect(rows: Iterable[_Row], *, multi_label: bool = False) -> Data:
