@@ -67,6 +67,38 @@ def test_features_are_close_to_float32_on_other_pictures(weights, calibration, e
     assert np.abs(exact - rounded).max() > 0
 
 
+@pytest.mark.parametrize(
+    "name, engine", [(V2, "openvino"), ("mobilenet_v1_025_224", "onnxruntime")]
+)
+def test_the_more_layers_stay_in_float32_the_closer_it_comes(name, engine):
+    """Of V2, 15 end with a sum that is stored, and that a later one adds."""
+    weights, images = load_bundled(name), clouds(8, seed=1)
+    exact = runner(weights)(images)["default"]
+    errors = [
+        np.abs(
+            runner(weights, measured(weights, float_layers=n), engine)(images)["default"] - exact
+        )
+        for n in (0, 15, len(weights.network.convolutions) - 1)
+    ]
+    most, middle, least = (error.mean() for error in errors)
+    assert most > 1.1 * middle > 1.5 * least > 0
+
+
+def test_first_layers_in_float32_are_computed_exactly():
+    weights, images = load_bundled(V2), clouds(2, seed=4)
+    calibration = measured(weights, float_layers=3)
+    inside, last = "MobilenetV2/layer_1", "MobilenetV2/layer_2/output"
+    exact, mixed = (
+        runner(weights)(images, (inside, last)),
+        runner(weights, calibration)(images, (inside, last)),
+    )
+    np.testing.assert_allclose(mixed[inside], exact[inside], atol=1e-5)
+    step = calibration.ranges["MobilenetV2/expanded_conv/project"] / 127
+    off = np.abs(mixed[last] - exact[last])
+    assert step / 10 < off.max()
+    assert np.median(off) <= 0.51 * step
+
+
 def test_float_images_give_what_their_pixels_give(weights, calibration):
     images = clouds(4, seed=2)
     run = runner(weights, calibration)

@@ -21,9 +21,9 @@ def clouds(count=24, size=96, seed=0):
     return np.stack([np.asarray(picture) for picture in pictures])
 
 
-def measured(weights, size=96):
+def measured(weights, size=96, float_layers=0):
     """A calibration of weights on clouds."""
-    return measure(weights, clouds(size=size), PHOTOS)
+    return measure(weights, clouds(size=size), PHOTOS, float_layers=float_layers)
 
 
 def least_cosine(a, b):

@@ -85,6 +85,37 @@ def test_roundings_are_a_bit_for_each_number_of_a_kernel(calibration):
             replace(calibration, roundings={**calibration.roundings, first: wrong})
 
 
+def test_first_layers_in_float32_have_no_corrections_and_the_record_says_so(calibration):
+    first = [layer.scope for layer in calibration.network.convolutions[:3]]
+    short = replace(
+        calibration,
+        float_layers=3,
+        ranges={n: v for n, v in calibration.ranges.items() if n not in first[:2]},
+        corrections={n: v for n, v in calibration.corrections.items() if n not in first},
+        roundings={n: v for n, v in calibration.roundings.items() if n not in first},
+    )
+    again = Calibration.from_bytes(short.to_bytes(), "file")
+    assert (again.float_layers, again.layers) == (3, short.network.convolutions[3:])
+    assert again.sha256 != calibration.sha256
+    with pytest.raises(WeightsError, match="other layers"):
+        replace(calibration, float_layers=3)
+
+
+@pytest.mark.parametrize("count", [-1, 8, 52, 2.0, "3"])
+def test_a_residual_is_not_added_from_float32_and_some_layers_are_in_int8(calibration, count):
+    """The sum of MobilenetV2/expanded_conv_2, the ninth layer, adds what the sixth gave."""
+    with pytest.raises(WeightsError, match=rf"float_layers must be 0 to 51.*Received: {count!r}"):
+        replace(calibration, float_layers=count)
+
+
+def test_a_record_of_before_there_were_float_layers_has_none(calibration):
+    tensors, metadata = parse_safetensors(calibration.to_bytes(), "file")
+    record = json.loads(metadata["mobilenet_hub"])
+    del record["float_layers"]
+    data = save(dict(tensors), {"mobilenet_hub": json.dumps(record)})
+    assert Calibration.from_bytes(data, "file").float_layers == 0
+
+
 def changed(calibration, **changes):
     tensors, metadata = parse_safetensors(calibration.to_bytes(), "file")
     record = json.loads(metadata["mobilenet_hub"]) | changes
@@ -104,6 +135,8 @@ def changed(calibration, **changes):
         {"certificates": [{}]},
         {"certificates": 3},
         {"input_range": None},
+        {"float_layers": 3},
+        {"float_layers": 1e400},
     ],
 )
 def test_a_record_that_says_something_else_is_refused(calibration, changes):

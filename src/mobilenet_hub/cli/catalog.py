@@ -117,6 +117,7 @@ def _calibration(weights: Weights, record: ModuleInfo) -> dict[str, Any] | None:
         "sha256": calibration.sha256,
         "photos": asdict(calibration.photos),
         "method": calibration.method,
+        "float_layers": calibration.float_layers,
         "certificates": [asdict(certificate) for certificate in calibration.certificates],
         "summary": [certificate.in_words() for certificate in calibration.certificates],
     }
@@ -183,7 +184,9 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
     if facts["calibration"] is None:
         return [*rows, ["int8", "not calibrated: see `mobilenet-hub calibrate`"]]
     photos = facts["calibration"]["photos"]
-    rows.append(["int8", f"calibrated on {photos['count']:,} photos ({photos['name']})"])
+    first = facts["calibration"]["float_layers"]
+    kept = f"; the first {first} layers stay in float32" if first else ""
+    rows.append(["int8", f"calibrated on {photos['count']:,} photos ({photos['name']}){kept}"])
     return [*rows, *(["int8: measured", words] for words in facts["calibration"]["summary"])]
 
 

@@ -181,6 +181,7 @@ def calibrate_command(
     photos: options.Paths,
     size: options.InputSize = None,
     limit: weights_options.PhotoLimit = 1000,
+    float_layers: weights_options.FloatLayers = 0,
     name: weights_options.PhotosName = None,
     all_files: options.AllFiles = False,
     follow_links: options.FollowLinks = False,
@@ -200,14 +201,15 @@ def calibrate_command(
 
     source = opened(photos, all_files, follow_links, root, path_column, image_column, id_column)
     named = name or ", ".join(photos)[:200]
-    done = calibrate(module, source, name=named, size=size, limit=limit)
+    done = calibrate(module, source, name=named, size=size, limit=limit, float_layers=float_layers)
     for path, reason in done.failures:
         print_note(f"skipped {printable(path)}: {reason}")
     note_passed_over(source.passed_over)
     calibration = done.calibration
     if as_json:
         facts = {"path": str(done.path), "sha256": calibration.sha256, "size": calibration.size,
-                 "photos": asdict(calibration.photos), "method": calibration.method}  # fmt: skip
+                 "photos": asdict(calibration.photos), "method": calibration.method,
+                 "float_layers": calibration.float_layers}  # fmt: skip
         certificates = [asdict(certificate) for certificate in calibration.certificates]
         print_json({**facts, "certificates": certificates}, indent=True)
         return

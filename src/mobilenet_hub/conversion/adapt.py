@@ -26,10 +26,10 @@ from mobilenet_hub.graph.float32 import (
     oihw,
 )
 from mobilenet_hub.graph.onnx_format import Graph, Port
-from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, in_steps, pixel_scale, quantize
+from mobilenet_hub.graph.quantize import QuantizedLayer, Scale, in_steps, input_scale, quantize
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner
-from mobilenet_hub.runtime.contracts import Images
+from mobilenet_hub.runtime.contracts import Images, Outputs
 from mobilenet_hub.weights.calibration import Calibration
 from mobilenet_hub.weights.canonical import Weights
 
@@ -73,11 +73,12 @@ def adapted(
     """
     pixels = pixels[:: -(-len(pixels) // _PHOTOS)].copy()
     means, numbers = _means(weights, pixels, engine), quantize(weights, calibration)
-    whole = np.rint(pixels * np.float32(255)) if pixels.dtype == np.float32 else pixels
-    values = _Values(whole.astype(np.uint8), pixel_scale(weights.network))
+    values = _given(weights, pixels, engine, calibration)
     corrections, roundings = dict[str, Float32](), dict[str, NDArray[np.uint8]]()
     kept = dict[str | None, _Values]()
-    for layer in weights.network.convolutions:
+    if calibration.float_layers:
+        kept[weights.network.convolutions[calibration.float_layers - 1].scope] = values
+    for layer in calibration.layers:
         kernel, _ = in_steps(oihw(layer, fold_batch_norm(layer, weights.tensors)[0]))
         up = rounded_up(layer, kernel, values.moments(layer))
         its = replace(numbers[layer.scope], kernel=(np.floor(kernel) + up).astype(np.int8))
@@ -91,6 +92,28 @@ def adapted(
             values = run.stored(correction, its.output, kept.get(layer.residual))
             kept[layer.scope] = values
     return replace(calibration, corrections=corrections, roundings=roundings)
+
+
+def _given(weights: Weights, pixels: Images, engine: Engine, calibration: Calibration) -> _Values:
+    """What the first layer in int8 is given: pixels, or the bytes of the last one in float32."""
+    scale = input_scale(calibration)
+    if not calibration.float_layers:
+        whole = np.rint(pixels * np.float32(255)) if pixels.dtype == np.float32 else pixels
+        return _Values(whole.astype(np.uint8), scale)
+
+    last = weights.network.convolutions[calibration.float_layers - 1]
+
+    def build(spec: GraphSpec) -> Graph:
+        builder, size = Builder(weights), (spec.height, spec.width)
+        graph = build_graph(
+            weights, "feature_vector", input_dtype=spec.input_dtype, size=size, builder=builder
+        )
+        value = builder.node("Transpose", [builder.values[last.scope]], "given", perm=[0, 2, 3, 1])
+        graph.outputs[:] = [Port(value, ("batch", None, None, last.out_channels))]
+        return graph
+
+    batches = in_batches(Runner(build, engine), pixels)
+    return _Values(np.concatenate([_rounded(batch["given"], scale) for batch in batches]), scale)
 
 
 class _QuantizedRun:
@@ -188,10 +211,14 @@ def _means(weights: Weights, pixels: Images, engine: Engine) -> dict[str, Float3
             graph.outputs.append(Port(name, ("batch", layer.out_channels)))
         return graph
 
-    run = Runner(build, engine)
-    starts = range(0, len(pixels), _BATCH)
-    parts = [run(pixels[start : start + _BATCH], throughput=True) for start in starts]
+    batches = [*in_batches(Runner(build, engine), pixels)]
     return {
-        layer.scope: np.concatenate([outputs[f"{layer.scope}/mean"] for outputs in parts]).mean(0)
+        layer.scope: np.concatenate([batch[f"{layer.scope}/mean"] for batch in batches]).mean(0)
         for layer in weights.network.convolutions
     }
+
+
+def in_batches(run: Runner, pixels: Images) -> Iterator[Outputs]:
+    """The outputs of all photos, which may lie in a file, some at a time."""
+    for start in range(0, len(pixels), 4 * _BATCH):
+        yield run(pixels[start : start + 4 * _BATCH].copy(), throughput=True)

@@ -56,6 +56,7 @@ def calibrate(
     name: str = "",
     size: tuple[int, int] | None = None,
     limit: int = MAX_PHOTOS,
+    float_layers: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Calibrated:
     """Measure what `precision="int8"` needs to know of weights, and keep it in the cache.
@@ -73,10 +74,12 @@ def calibrate(
         name: of the set of photos, for the record; by default that of the folder.
         size: height and width, where the module's input size is not fixed.
         limit: how many photos are taken, the first that can be read.
+        float_layers: how many layers, the first, stay in float32: 5 is a third of the work of V1
+            0.25, and halves what int8 changes (benchmarks/README.md).
         progress: is called with the number of photos so far.
 
     Raises:
-        WeightsError: too few photos can be read.
+        WeightsError: too few photos can be read, or so many layers cannot stay in float32.
         InputError: another size than the fixed one, or a limit below 22.
         UnknownHandleError, MissingWeightsError, SourceError, CacheError: as `hub.embed`.
     """
@@ -96,8 +99,8 @@ def calibrate(
     weights = loaded.current_weights()
     with read_photos(source, settings, limit, progress) as read:
         described = Photos(named, len(read.pixels), read.sha256)
-        calibration = measure(weights, read.pixels, described)
-        certificate = certify(weights, read.pixels, described)
+        calibration = measure(weights, read.pixels, described, float_layers=float_layers)
+        certificate = certify(weights, read.pixels, described, float_layers=float_layers)
     calibration = replace(calibration, certificates=(certificate,))
     return Calibrated(calibration, keep_calibration(calibration), read.failures)
 

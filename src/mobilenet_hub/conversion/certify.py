@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.catalog import Task
+from mobilenet_hub.conversion.adapt import in_batches
 from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.int8 import QuantizedBuilder
@@ -24,7 +25,6 @@ from mobilenet_hub.weights.canonical import Weights
 
 Floats = NDArray[np.float32]
 _NEIGHBOURS = 10
-_BATCH = 64
 
 
 def certify(
@@ -33,6 +33,7 @@ def certify(
     photos: Photos,
     *,
     calibration: Calibration | None = None,
+    float_layers: int = 0,
     classes: Sequence[int] | None = None,
     engine: EngineName = "openvino",
 ) -> Certificate:
@@ -43,14 +44,17 @@ def certify(
         pixels: of photos, as the network takes them: [photos, height, width, 3], at least 22.
         photos: what they are of.
         calibration: made from other photos. By default each half of these, every other one, is
-            measured with a calibration on the other half.
+            measured with a calibration on the other half, `float_layers` of which are in float32.
+        float_layers: see `measure`.
         classes: the index of each photo's class, where the weights classify and it is known.
         engine: what computes.
     """
     halves = [slice(None)] if calibration else [slice(0, None, 2), slice(1, None, 2)]
     comparisons = []
     for number, half in enumerate(halves):
-        its = calibration or measure(weights, pixels[halves[1 - number]], photos)
+        its = calibration or measure(
+            weights, pixels[halves[1 - number]], photos, float_layers=float_layers
+        )
         truth = None if classes is None else np.asarray(classes)[half]
         comparisons.append(_compare(weights, its, pixels[half], truth, engine))
     cosines = np.concatenate([comparison.cosines for comparison in comparisons])
@@ -124,10 +128,7 @@ def _compute(
 
     precision: Precision = "float32" if calibration is None else "int8"
     runner = Runner(build, make_engine(Compute(engine, precision)))
-    batches = [
-        runner(pixels[start : start + _BATCH].copy(), throughput=True)
-        for start in range(0, len(pixels), _BATCH)
-    ]
+    batches = [*in_batches(runner, pixels)]
     default = np.concatenate([batch["default"] for batch in batches])
     if not weights.has_logits:
         return l2_normalized(default), None

@@ -9,17 +9,21 @@ rounds kernels and corrects biases.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from mobilenet_hub.conversion.adapt import adapted
+from mobilenet_hub.conversion.adapt import adapted, in_batches
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner, make_engine
-from mobilenet_hub.runtime.contracts import Images, Outputs
-from mobilenet_hub.weights.calibration import Calibration, Photos
+from mobilenet_hub.runtime.contracts import Images
+from mobilenet_hub.weights.calibration import (
+    Calibration,
+    Photos,
+    check_float_layers,
+    stored_tensors,
+)
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.storage.pins import tensor_digests
 
@@ -30,10 +34,11 @@ METHOD = (
     "corrected layer by layer, to the means of float32 after the activation"
 )
 _LEAST_RANGE = 1e-3  # of a tensor that is 0 on all photos
-_BATCH = 16
 
 
-def measure(weights: Weights, pixels: Images, photos: Photos) -> Calibration:
+def measure(
+    weights: Weights, pixels: Images, photos: Photos, *, float_layers: int = 0
+) -> Calibration:
     """A calibration of weights, without certificates.
 
     Args:
@@ -41,40 +46,45 @@ def measure(weights: Weights, pixels: Images, photos: Photos) -> Calibration:
         pixels: of photos, as the network takes them: [photos, height, width, 3], uint8 or float32;
             read twice, a few at a time.
         photos: what they are of.
+        float_layers: how many layers, the first, stay in float32.
+
+    Raises:
+        WeightsError: so many cannot.
     """
-    engine = make_engine()
+    check_float_layers(weights.network, float_layers)
+    engine, layers = make_engine(), weights.network.convolutions[float_layers:]
+    method = METHOD + f"; the first {float_layers} layers in float32" * (float_layers > 0)
     calibration = Calibration(
         network=weights.network,
         weights_sha256=tensor_digests(weights)[0],
         size=(pixels.shape[1], pixels.shape[2]),
-        ranges=_ranges(weights, pixels, engine),
-        corrections={
-            layer.scope: np.zeros(layer.out_channels, np.float32)
-            for layer in weights.network.convolutions
-        },
+        ranges=_ranges(weights, pixels, engine, float_layers),
+        corrections={layer.scope: np.zeros(layer.out_channels, np.float32) for layer in layers},
         roundings={
             layer.scope: np.zeros(-(-math.prod(layer.weights_shape) // 8), np.uint8)
-            for layer in weights.network.convolutions
+            for layer in layers
         },
         photos=photos,
-        method=METHOD,
+        method=method,
+        float_layers=float_layers,
     )
     return adapted(weights, pixels, engine, calibration)
 
 
-def _ranges(weights: Weights, pixels: Images, engine: Engine) -> dict[str, float]:
-    layers = weights.network.convolutions
+def _ranges(
+    weights: Weights, pixels: Images, engine: Engine, float_layers: int
+) -> dict[str, float]:
+    tensors = dict(stored_tensors(weights.network, float_layers))
 
     def build(spec: GraphSpec) -> Graph:
         graph = _float_graph(weights, spec)
-        for name, layer in _tensors(layers):
+        for name, layer in tensors.items():
             _add_greatest(graph, name, layer)
         return graph
 
-    tensors = dict(_tensors(layers))
     total, most, count = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0), 0
-    for outputs, images in _run(Runner(build, engine), pixels):
-        count += images
+    for outputs in in_batches(Runner(build, engine), pixels):
+        count += len(outputs["default"])
         for name in tensors:
             values = outputs[f"{name}/greatest"]
             total[name] += float(values.sum(dtype=np.float64))
@@ -83,14 +93,6 @@ def _ranges(weights: Weights, pixels: Images, engine: Engine) -> dict[str, float
         name: max(most[name] if layer.activation else total[name] / count, _LEAST_RANGE)
         for name, layer in tensors.items()
     }
-
-
-def _tensors(layers: tuple[Layer, ...]) -> Iterator[tuple[str, Layer]]:
-    """Each tensor of activations that is stored in bytes, by its name in a calibration."""
-    for layer in layers[:-1]:
-        yield layer.scope, layer
-        if layer.residual is not None:
-            yield f"{layer.scope}/add", layer
 
 
 def _add_greatest(graph: Graph, name: str, layer: Layer) -> None:
@@ -109,10 +111,3 @@ def _add_greatest(graph: Graph, name: str, layer: Layer) -> None:
 def _float_graph(weights: Weights, spec: GraphSpec) -> Graph:
     size = (spec.height, spec.width)
     return build_graph(weights, "feature_vector", input_dtype=spec.input_dtype, size=size)
-
-
-def _run(runner: Runner, pixels: Images) -> Iterator[tuple[Outputs, int]]:
-    """The outputs of all photos, some at a time, and of how many."""
-    for start in range(0, len(pixels), _BATCH):
-        images = pixels[start : start + _BATCH].copy()
-        yield runner(images, throughput=True), len(images)

@@ -12,7 +12,7 @@ from mobilenet_hub.graph.float32 import INPUT, Builder, InputDType
 from mobilenet_hub.graph.quantize import (
     QuantizedLayer,
     Scale,
-    pixel_scale,
+    input_scale,
     quantize,
 )
 from mobilenet_hub.networks import Layer
@@ -26,22 +26,28 @@ class QuantizedBuilder(Builder):
     def __init__(self, weights: Weights, calibration: Calibration) -> None:
         super().__init__(weights)
         self._layers = quantize(weights, calibration)
+        self._calibration = calibration
 
     def add_input_scaling(self, input_dtype: InputDType) -> None:
         """`images` to `scaled`: in the network's input range, NCHW; floats are rounded to pixels.
 
         Dequantized before it is transposed: then OpenVINO runs the first layer in int8 too, and
-        transposes nothing.
+        transposes nothing. Where the first layers stay float32, so do the pixels.
         """
+        if self._calibration.float_layers:
+            super().add_input_scaling(input_dtype)
+            return
         pixels = INPUT
         if input_dtype == "float32":
             pixels = self._quantize(pixels, "pixels", Scale(1 / 255, 0))
-        value = self._dequantize(pixels, "pixel_values", pixel_scale(self.weights.network))
+        value = self._dequantize(pixels, "pixel_values", input_scale(self._calibration))
         self.node("Transpose", [value], "scaled", perm=[0, 3, 1, 2])
 
     def add_convolution(self, layer: Layer, value: str) -> str:
         """One layer: convolution with folded batch norm, activation, residual."""
-        scope, numbers = layer.scope, self._layers[layer.scope]
+        scope, numbers = layer.scope, self._layers.get(layer.scope)
+        if numbers is None:
+            return self._add_float_convolution(layer, value)
         value = self.node_of(layer, [value, *self._parameters(scope, numbers)])
         if numbers.output is None:
             value = self.activated(layer, value)
@@ -52,6 +58,15 @@ class QuantizedBuilder(Builder):
             value = self.node("Add", [value, self.values[layer.residual]], f"{scope}/add")
             value = self._stored(value, f"{scope}/add", numbers.sum)
         self.values[scope] = value
+        return value
+
+    def _add_float_convolution(self, layer: Layer, value: str) -> str:
+        """One of the first layers, in float32; what the last of them gives is stored in bytes."""
+        value = super().add_convolution(layer, value)
+        layers = self._calibration.network.convolutions
+        if layers[self._calibration.float_layers - 1].scope == layer.scope:
+            value = self._stored(value, layer.scope, input_scale(self._calibration))
+            self.values[layer.scope] = value
         return value
 
     def _parameters(self, scope: str, numbers: QuantizedLayer) -> list[str]:

@@ -62,19 +62,19 @@ class QuantizedLayer:
 
 
 def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedLayer]:
-    """All convolutions of a network in int8, by their scope, in order.
+    """The convolutions of a network that are computed in int8, by their scope, in order.
 
     Args:
         weights: of the network.
         calibration: of these weights.
     """
-    ranges, value = calibration.ranges, pixel_scale(weights.network)
+    ranges, value = calibration.ranges, input_scale(calibration)
     result: dict[str, QuantizedLayer] = {}
-    for layer in weights.network.convolutions:
+    for layer in calibration.layers:
         output = _scale(layer, ranges[layer.scope]) if layer.scope in ranges else None
         total = _scale(layer, ranges[f"{layer.scope}/add"]) if layer.residual else None
         kernel, bias = fold_batch_norm(layer, weights.tensors)
-        if not result:
+        if layer is weights.network.convolutions[0]:
             rest = weights.network.input_range[0] + value.zero * value.step
             bias = bias + np.float32(rest) * kernel.sum((0, 1, 2), dtype=np.float32)
         exact, steps = in_steps(oihw(layer, kernel))
@@ -93,6 +93,16 @@ def in_steps(kernel: Float32) -> tuple[Float32, Float32]:
     """A kernel [out, in, height, width] in steps of its output channels, and these [out]."""
     steps = _kernel_steps(kernel)
     return (kernel / steps[:, None, None, None]).clip(-_LEVELS, _LEVELS), steps
+
+
+def input_scale(calibration: Calibration) -> Scale:
+    """How the bytes are read that the first layer in int8 is given: of images, or of a layer."""
+    net = calibration.network
+    if not calibration.float_layers:
+        return pixel_scale(net)
+    last = net.convolutions[calibration.float_layers - 1]
+    name = last.scope if last.residual is None else f"{last.scope}/add"
+    return _scale(last, calibration.ranges[name])
 
 
 def pixel_scale(net: Network) -> Scale:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Self
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
-from mobilenet_hub.networks import Network, network
+from mobilenet_hub.networks import Layer, Network, network
 from mobilenet_hub.weights.safetensors_format import parse_safetensors, printable
 
 FORMAT = "mobilenet-hub-calibration/2"
@@ -90,6 +90,22 @@ class Certificate:
         return f"{', '.join(words)}; {self.photos}; {measured}"
 
 
+def stored_tensors(net: Network, float_layers: int) -> Iterator[tuple[str, Layer]]:
+    """Each tensor of activations that is stored in bytes, by its name in a calibration's `ranges`.
+
+    Args:
+        net: the network.
+        float_layers: how many layers, the first, stay in float32. What the last of them gives is
+            stored in bytes, for the next.
+    """
+    first = max(float_layers - 1, 0)
+    for index, layer in enumerate(net.convolutions[first:-1], first):
+        if layer.residual is None or index >= float_layers:
+            yield layer.scope, layer
+        if layer.residual is not None:
+            yield f"{layer.scope}/add", layer
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Ranges and corrections of one network at one input size.
@@ -99,8 +115,8 @@ class Calibration:
         weights_sha256: of the feature tensors (`storage.pins.tensor_digests`).
         size: height and width of the input.
         ranges: the greatest absolute value of each layer's output, by scope; of its sum with a
-            residual, by scope and `/add`. The last convolution, whose values stay float32, has
-            none.
+            residual, by scope and `/add`: of the `stored_tensors`. The last convolution, whose
+            values stay float32, has none.
         corrections: float32 [channels]: what is taken from the bias of a layer, by scope, because
             rounding adds it.
         roundings: uint8: a bit for each number of a layer's kernel [out, in, height, width], by
@@ -108,6 +124,8 @@ class Calibration:
         photos: that were measured.
         method: in words.
         certificates: how it compares with float32, one for each instruction set and set of photos.
+        float_layers: how many layers, the first, stay in float32; these have no corrections and
+            roundings.
 
     Raises:
         WeightsError: arrays that are not those of the network, or values that cannot be.
@@ -122,11 +140,12 @@ class Calibration:
     photos: Photos
     method: str
     certificates: tuple[Certificate, ...] = ()
+    float_layers: int = 0
 
     def __post_init__(self) -> None:
-        layers = self.network.convolutions
-        sums = {f"{layer.scope}/add" for layer in layers if layer.residual}
-        if self.ranges.keys() != {layer.scope for layer in layers[:-1]} | sums:
+        check_float_layers(self.network, self.float_layers)
+        layers = self.layers
+        if self.ranges.keys() != dict(stored_tensors(self.network, self.float_layers)).keys():
             raise _refusal("ranges of other layers than the network's")
         for name, greatest in self.ranges.items():
             if not 0 < greatest <= MAX_RANGE:
@@ -147,6 +166,11 @@ class Calibration:
                 raise _refusal(f"roundings of {layer.scope}: {bits.dtype} {bits.shape}")
         for name in ("ranges", "corrections", "roundings"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Those in int8."""
+        return self.network.convolutions[self.float_layers :]
 
     @property
     def sha256(self) -> str:
@@ -175,6 +199,7 @@ class Calibration:
             "photos": asdict(self.photos),
             "method": self.method,
             "ranges": dict(self.ranges),
+            "float_layers": self.float_layers,
             "certificates": [asdict(certificate) for certificate in self.certificates],
         }
         tensors: dict[str, NDArray[Any]]
@@ -210,6 +235,24 @@ class Calibration:
             ) from error
 
 
+def check_float_layers(net: Network, float_layers: int) -> None:
+    """Raise unless so many of the first layers can stay in float32.
+
+    Raises:
+        WeightsError: none would be left in int8, or a residual would reach from float32 into int8.
+    """
+    scopes = [layer.scope for layer in net.convolutions]
+    whole = isinstance(float_layers, int) and 0 <= float_layers < len(scopes)
+    if not whole or any(
+        layer.residual in scopes[: max(float_layers - 1, 0)]
+        for layer in net.convolutions[float_layers:]
+    ):
+        raise WeightsError(
+            f"float_layers must be 0 to {len(scopes) - 1}, and not end inside of a block with a "
+            f"residual. Received: {float_layers!r}"
+        )
+
+
 def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     if record["format"] != FORMAT:
         raise _refusal(f"format {printable(record['format'])[:100]!r}")
@@ -227,6 +270,7 @@ def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, An
         "photos": _photos(record["photos"]),
         "method": printable(record["method"]),
         "certificates": tuple(map(_certificate, record["certificates"])),
+        "float_layers": int(record.get("float_layers", 0)),
     }
 
 

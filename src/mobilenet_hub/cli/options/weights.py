@@ -98,6 +98,9 @@ Calibrated = Annotated[
 PhotoLimit = Annotated[
     int, typer.Option(min=22, help="Take so many photos, the first that can be read.")
 ]
+FloatLayers = Annotated[
+    int, typer.Option(min=0, help="Keep so many layers, the first, in float32: slower, closer.")
+]
 PhotosName = Annotated[
     str | None,
     typer.Option(help="What to call the photos in the record.", show_default="their paths"),
