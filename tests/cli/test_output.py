@@ -30,14 +30,18 @@ def unsafe(text):
     return any(c in text for c in "\x07\x9b\r\u202e") or "\x1b]" in text or "\x1b[2J" in text
 
 
-@pytest.fixture(params=[False, True], ids=["pipe", "terminal"])
-def where(request, monkeypatch):
-    if request.param:
+TERMINAL_OR_PIPE = pytest.mark.parametrize("terminal", [False, True])
+
+
+def printing_to(monkeypatch, *, terminal):
+    """To be called in a test, since `capsys` replaces standard output between fixtures and it."""
+    if terminal:
         monkeypatch.setattr("sys.stdout", Terminal(output.sys.stdout))
-    return request.param
 
 
-def test_no_printing_function_lets_a_terminal_obey_what_it_prints(capsys, where):
+@TERMINAL_OR_PIPE
+def test_no_printing_function_lets_a_terminal_obey_what_it_prints(capsys, monkeypatch, terminal):
+    printing_to(monkeypatch, terminal=terminal)
     output.print_line(HOSTILE)
     output.print_note(HOSTILE)
     output.print_error(HOSTILE)
@@ -63,7 +67,9 @@ def test_letters_of_all_languages_and_their_spaces_are_printed_as_they_are():
     assert output.printable(name) == name
 
 
-def test_json_is_what_was_meant_whatever_it_holds(capsys, where):
+@TERMINAL_OR_PIPE
+def test_json_is_what_was_meant_whatever_it_holds(capsys, monkeypatch, terminal):
+    printing_to(monkeypatch, terminal=terminal)
     output.print_json({"id": HOSTILE})
     assert json.loads(capsys.readouterr().out) == {"id": HOSTILE}
 
@@ -92,3 +98,28 @@ def test_the_counts_of_images_decide_the_exit_code(done, failed, strict, code):
 def test_numbers_that_json_does_not_know_are_null(capsys):
     output.print_json({"a": [float("nan"), 1.5], "b": (float("-inf"),)})
     assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+NUMBERS = [("engine", ""), ("#images/s", ""), ("#from files/s", "")]
+
+
+def test_numbers_and_short_words_are_never_broken(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal(output.sys.stdout))
+    rows = [["onnxruntime", "12,345", "6,789"], ["a long sentence " * 9, "1", "2"]]
+    for width in ("60", "32", "20"):
+        monkeypatch.setenv("COLUMNS", width)
+        output.print_table("", NUMBERS, rows)
+        printed = capsys.readouterr().out
+        assert {"onnxruntime", "12,345", "6,789"} <= set(printed.split())
+    assert "images/s: 12,345" in printed
+
+
+@TERMINAL_OR_PIPE
+def test_groups_are_tables_of_their_own_on_a_terminal_alone(capsys, monkeypatch, terminal):
+    printing_to(monkeypatch, terminal=terminal)
+    output.print_groups("module", NUMBERS, {"one": [["a", "1", "2"]], "two": [["b", "3", "4"]]})
+    printed = capsys.readouterr().out
+    if terminal:
+        assert printed.count("engine") == 2
+    else:
+        assert printed.splitlines()[1:] == ["one\ta\t1\t2", "two\tb\t3\t4"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from mobilenet_hub.cli import options
-from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_json, print_note, print_table
+from mobilenet_hub.cli.output import EXIT_ERROR, print_error, print_groups, print_json, print_note
 from mobilenet_hub.errors import MobileNetHubError
 
 if TYPE_CHECKING:
@@ -103,24 +103,26 @@ def _end(failed: Sequence[str]) -> None:
 
 def _print_figures(outcomes: Sequence[Benchmark]) -> None:
     columns = [
-        ("module", "cyan"), ("engine", ""), ("precision", ""), ("#cold start s", ""),
-        ("#one image ms", ""), ("#images/s", "green"), ("#decoded/s", ""),
-        ("#from files/s", "green"), ("#peak MB", ""),
+        ("engine", ""), ("precision", ""), ("#cold start s", ""), ("#one image ms", ""),
+        ("#images/s", "green"), ("#decoded/s", ""), ("#from files/s", "green"), ("#peak MB", ""),
     ]  # fmt: skip
-    rows = [
-        [
-            outcome.handle,
-            row.engine,
-            row.precision,
-            f"{row.cold_start_seconds:.2f}",
-            f"{row.latency_ms:.2f}",
-            *map(_rate, (row.images_per_second, row.decoded_per_second, row.embedded_per_second)),
-            _rate(row.peak_memory_mb),
+    rows = {
+        outcome.handle: [
+            [
+                row.engine,
+                row.precision,
+                f"{row.cold_start_seconds:.2f}",
+                f"{row.latency_ms:.2f}",
+                _rate(row.images_per_second),
+                _rate(row.decoded_per_second),
+                _rate(row.embedded_per_second),
+                _rate(row.peak_memory_mb),
+            ]
+            for row in outcome.figures
         ]
         for outcome in outcomes
-        for row in outcome.figures
-    ]
-    print_table("", columns, rows)
+    }
+    print_groups("module", columns, rows)
     _print_machine(outcomes)
 
 
@@ -134,25 +136,27 @@ def _as_json(module: str, outcome: Verification) -> dict[str, Any]:
 
 def _print(outcomes: Mapping[str, Verification]) -> None:
     columns = [
-        ("module", "cyan"), ("engine", ""), ("precision", ""), ("#largest difference", ""),
-        ("#lowest cosine", ""), ("any place in a batch", ""), ("outcome", "bold"),
-        ("digest", "dim"),
+        ("engine", ""), ("precision", ""), ("#largest difference", ""), ("#lowest cosine", ""),
+        ("any place in a batch", ""), ("outcome", "bold"),
     ]  # fmt: skip
-    rows = [
-        [
-            module,
-            check.engine,
-            check.precision,
-            f"{check.largest_difference:.1e}",
-            f"{check.lowest_cosine:.6f}",
-            "the same" if check.same_in_every_place else "differs",
-            "passed" if check.passed else "failed",
-            outcome.digest,
+    rows = {
+        module: [
+            [
+                check.engine,
+                check.precision,
+                f"{check.largest_difference:.1e}",
+                f"{check.lowest_cosine:.6f}",
+                "the same" if check.same_in_every_place else "differs",
+                "passed" if check.passed else "failed",
+            ]
+            for check in outcome.checks
         ]
         for module, outcome in outcomes.items()
-        for check in outcome.checks
-    ]
-    print_table("", columns, rows)
+        if outcome.checks
+    }
+    print_groups("module", columns, rows)
+    for module, outcome in outcomes.items():
+        print_note(f"digest of {module}: {outcome.digest}")
     _print_machine(list(outcomes.values()))
 
 

@@ -17,6 +17,7 @@ import typer
 
 EXIT_ERROR, EXIT_USAGE, EXIT_ITEMS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
+_WHOLE_WORD = 12  # letters, above which a word of a table may be broken
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's general categories
 
 
@@ -88,6 +89,8 @@ def print_table(
 ) -> None:
     """A coloured table on a terminal; tab-separated lines with a header in a pipe.
 
+    On a terminal too narrow for its numbers and short words, a line for each cell.
+
     Args:
         title: above the table, on a terminal.
         columns: header and style; a header that starts with `#` (dropped) is right-aligned.
@@ -103,14 +106,76 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    headers = [header.lstrip("#") for header, _ in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = _widths([headers, *cells], console.width)
+    if widths is None:
+        _print_lines(title, headers, cells)
+        return
     heading = Text(printable(title), "bold") if title else None
-    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD)
-    for header, style in columns:
-        justify: Literal["left", "right"] = "right" if header.startswith("#") else "left"
-        table.add_column(header.lstrip("#"), style=style or None, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+    table = Table(
+        title=heading, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
+    for header, (name, style), width in zip(headers, columns, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if name.startswith("#") else "left"
+        table.add_column(header, style=style or None, justify=justify, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print()
+
+
+def _widths(rows: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """How wide each column is; None where numbers and short words would be broken.
+
+    What is left by the words that stay whole goes to all columns alike, but to none more than it
+    can use.
+    """
+    from rich.cells import cell_len
+
+    least, most = [], []
+    for column in zip(*rows, strict=True):
+        words = [len(word) for cell in column for word in cell.split()]
+        least.append(max((word for word in words if word <= _WHOLE_WORD), default=1))
+        most.append(max(map(cell_len, column)))
+    spare = available - sum(least) - 3 * (len(least) - 1)  # three are between two columns
+    if spare < 0:
+        return None
+    widths = least.copy()
+    order = sorted(range(len(least)), key=lambda at: most[at] - least[at])
+    for rank, at in enumerate(order):
+        more = min(max(most[at] - least[at], 0), spare // (len(order) - rank))
+        widths[at] += more
+        spare -= more
+    return widths
+
+
+def _print_lines(title: str, headers: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    if title:
+        print_line(title)
+    for row in cells:
+        typer.echo("")
+        for header, cell in zip(headers, row, strict=True):
+            typer.echo(f"{header}: {cell}")
+
+
+def print_groups(
+    name: str, columns: Sequence[tuple[str, str]], groups: Mapping[str, Iterable[Sequence[str]]]
+) -> None:
+    """On a terminal a table for each group; in a pipe one, whose first column names the group.
+
+    Args:
+        name: of that column.
+        columns: the others, as in `print_table`.
+        groups: the rows of each.
+    """
+    if sys.stdout.isatty():
+        for group, rows in groups.items():
+            print_table(group, columns, rows)
+        return
+    every = [[group, *row] for group, rows in groups.items() for row in rows]
+    print_table("", [(name, ""), *columns], every)
 
 
 def end(done: int, failed: int, *, strict: bool) -> None:
