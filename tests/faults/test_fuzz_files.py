@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from keras_files import as_tensorflow_js, numbers, write_h5, write_keras3, write_tensorflow_js
+from memory import bounded_memory
 from mobilenet_hub.errors import MobileNetHubError, WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights import Weights
@@ -134,16 +134,13 @@ def mutations(draw):
 def assert_safe(path):
     """Reading ends in weights or in a typed error, in bounded memory, and writes nothing."""
     before = sorted(file.name for file in path.parent.iterdir())
-    tracemalloc.start()
-    try:
-        weights = read(path)
-    except WeightsError as error:
-        assert str(error)
-    else:
-        assert all(np.isfinite(tensor).all() for tensor in weights.tensors.values())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < PEAK
+    with bounded_memory(PEAK):
+        try:
+            weights = read(path)
+        except WeightsError as error:
+            assert str(error)
+        else:
+            assert all(np.isfinite(tensor).all() for tensor in weights.tensors.values())
     assert sorted(file.name for file in path.parent.iterdir()) == before
 
 

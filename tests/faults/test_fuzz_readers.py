@@ -11,7 +11,6 @@ import gzip
 import io
 import tarfile
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tensorflow_files as tff
+from memory import bounded_memory
 from mobilenet_hub.errors import WeightsError
 from mobilenet_hub.networks import network
 from mobilenet_hub.weights.random_weights import random_weights
@@ -133,18 +133,14 @@ def mutations(draw):
 
 def survives(reader, path):
     """Either a typed error or float arrays, and no memory to speak of."""
-    tracemalloc.start()
-    try:
-        reading = reader(path)
-    except WeightsError as error:
-        assert str(error)
-    else:
-        for array in reading.tensors.values():
-            assert array.dtype == np.float32
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < PEAK
+    with bounded_memory(PEAK):
+        try:
+            reading = reader(path)
+        except WeightsError as error:
+            assert str(error)
+        else:
+            for array in reading.tensors.values():
+                assert array.dtype == np.float32
 
 
 @pytest.fixture(scope="module")
@@ -281,15 +277,14 @@ def test_a_mutated_archive(folder, bundle, mutate, zipped, header, inside):
 @given(mutate=mutations(), at=st.integers(0, len(NODES) - 1))
 def test_a_saved_model_with_a_mutated_function(folder, bundle, mutate, at):
     nodes = [*NODES[:at], mutate(NODES[at]), *NODES[at + 1 :]]
-    root = folder / "function"
-    tff.write_bundle(root / "variables" / "variables", dict(TENSORS))
-    (root / "saved_model.pb").write_bytes(tff.saved_function(nodes, "input", "probabilities"))
-    variables = TensorBundle(root / "variables" / "variables")
+    path = folder / "function.pb"
+    path.write_bytes(tff.saved_function(nodes, "input", "probabilities"))
+    variables = TensorBundle(folder / "plain")
 
     def read(path):
         return read_network(read_signature(path, variables), "SavedModel", None)
 
-    survives(read, root / "saved_model.pb")
+    survives(read, path)
 
 
 def test_the_function_that_is_mutated_is_read_when_it_is_sound(tmp_path):

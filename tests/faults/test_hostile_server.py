@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -79,14 +80,18 @@ KINDS = {
     "elsewhere": (lambda *_: [web.redirect("ftp://127.0.0.1/x.jpg")], "a redirect from http to"),
     "lies": (lambda data, _: [lies(data)], "more than the limit"),
     "zeros": (lambda *_: [web.endless(BLOCK)], "not a JPEG"),
-    "bomb": (lambda *_: [sent_as_gzip(BOMB)], "not a JPEG"),
+    "bomb": (lambda *_: [sent_as_gzip(bomb())], "not a JPEG"),
     "resets": (lambda data, _: [resets(data)], "bytes"),
     "stalls": (lambda data, never: [web.stall(data, 300, never, None)], LATE),
     "silent": (lambda _, never: [web.silence(never)], LATE),
     "trickles": (lambda data, never: [web.trickle(data, never)], LATE),
     "nonsense": (lambda *_: [web.with_header(200, "Content-Length", "much")], "not a JPEG"),
 }  # fmt: skip
-BOMB = gzip.compress(bytes(200 << 20))
+
+
+@functools.cache
+def bomb():
+    return gzip.compress(bytes(200 << 20))
 
 
 def sent_as_gzip(data: bytes):

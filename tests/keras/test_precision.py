@@ -29,7 +29,7 @@ def fitted(layer, epochs=1):
     model = keras.Sequential([layer, keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(1e-3), loss)
-    x = images(4, 64)
+    x = images(4, 32)
     features = keras.Sequential(model.layers[:1]).predict(x, verbose=0)
     history = model.fit(x, np.arange(4) % 2, epochs=epochs, verbose=0)
     return features, history.history["loss"]
@@ -41,7 +41,7 @@ def test_fine_tuning_works_under_every_policy(policy):
     before = layer.current_weights()
     features, losses = fitted(layer, epochs=3)  # a float16 loss scale may skip the first steps
     assert np.isfinite(losses).all()
-    expected = hub.Module(FEATURES)(images(4, 64))
+    expected = hub.Module(FEATURES)(images(4, 32))
     error = np.linalg.norm(features.astype(np.float32) - expected)
     assert error < NEAR[policy] * np.linalg.norm(expected)
     assert features.dtype == keras.mixed_precision.DTypePolicy(policy).compute_dtype

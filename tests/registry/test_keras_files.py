@@ -46,7 +46,7 @@ WRITTEN = {
         ".export": '`model.export("folder")`',
     },
 }
-MODELS, FEW = 20, 8  # of the least and the greatest multiplier, with and without top
+MODELS, FEW = 20, 4  # of the least and the greatest multiplier, one with top and one without
 REFUSED = {("2.15", ".weights.h5"): "has numbers in place of the names of its layers"}
 KERAS_2 = "tensorflow-cpu==2.15.*"
 

@@ -15,9 +15,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-NETWORKS = [("v1", 0.25), ("v1", 1.0), ("v2", 0.35), ("v2", 1.4)]  # the least and the greatest
-NETWORKS += [("v1", alpha) for alpha in (0.5, 0.75)]
-NETWORKS += [("v2", alpha) for alpha in (0.5, 0.75, 1.0, 1.3)]
+# The least and the greatest network of each family, one of them with its top; then all others.
+FIRST = [("v1", 0.25, True), ("v1", 1.0, False), ("v2", 0.35, False), ("v2", 1.4, True)]
+NETWORKS = [("v1", alpha) for alpha in (0.25, 0.5, 0.75, 1.0)]
+NETWORKS += [("v2", alpha) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)]
+MODELS = [(*network, top) for network in NETWORKS for top in (True, False)]
+MODELS = FIRST + [model for model in MODELS if model not in FIRST]
 SIZE = 128
 
 
@@ -52,8 +55,7 @@ def write(model, path, traces):
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
-    chosen = [(*network, top) for network in NETWORKS for top in (True, False)]
-    for family, alpha, top in chosen[: int(sys.argv[2]) if len(sys.argv) > 2 else None]:
+    for family, alpha, top in MODELS[: int(sys.argv[2]) if len(sys.argv) > 2 else None]:
         keras.backend.clear_session()
         name = f"{family}_{alpha}_{'top' if top else 'features'}"
         write(build(family, alpha, top), folder / name, traces=alpha == 1)
