@@ -8,7 +8,7 @@ from importlib import import_module
 
 import typer
 
-from mobilenet_hub.cli import app, options
+from mobilenet_hub.cli import make_app, options
 
 
 def commands():
@@ -19,7 +19,7 @@ def commands():
             full = f"{name} {word}".strip()
             yield from walk(command, full) if hasattr(command, "commands") else [(full, command)]
 
-    return dict(walk(typer.main.get_command(app), ""))
+    return dict(walk(typer.main.get_command(make_app()), ""))
 
 
 def test_every_argument_and_option_of_every_command_is_explained():

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 import mobilenet_hub as hub
-from mobilenet_hub.cli import app
+from mobilenet_hub.cli import make_app
 from places import ROOT
 
 PACKAGE = ROOT / "src" / "mobilenet_hub"
@@ -18,7 +18,7 @@ DOCUMENTS = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(make_app()).commands
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 

@@ -7,6 +7,8 @@ images failed and are listed, unless `--strict` asks for 3.
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from mobilenet_hub import __version__
@@ -27,22 +29,8 @@ from mobilenet_hub.weights.storage import store
 # The base of Typer's errors of usage, which it has no public name for.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(
-    name="mobilenet-hub",
-    help="Feature vectors and labels from images with Google's MobileNet V1 and V2 modules.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 images failed under --strict, "
-    "130 interrupted.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
-for _group in (catalog, checks, classify, embed, evaluate, retrain, search, weights):
-    for _name, _command in _group.COMMANDS.items():
-        app.command(_name)(_command)
-for _name, _command in weights.CACHE_COMMANDS.items():
-    _cache.command(_name)(_command)
-app.add_typer(_cache, name="cache")
+_GROUPS = (catalog, checks, classify, embed, evaluate, retrain, search, weights)
+_COMMANDS = {name: command for group in _GROUPS for name, command in group.COMMANDS.items()}
 store.show_download = weights.download_bar  # all downloads are shown as `fetch` shows its own
 
 
@@ -52,13 +40,40 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
     """Options of the command as a whole."""
+
+
+def make_app(only: str | None = None) -> typer.Typer:
+    """The command and its subcommands.
+
+    Args:
+        only: of the subcommands, where it is one; the options of all take Typer 0.03 s.
+    """
+    app = typer.Typer(
+        name="mobilenet-hub",
+        help="Feature vectors and labels from images with Google's MobileNet V1 and V2 modules.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 images failed under --strict, "
+        "130 interrupted.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    if only in _COMMANDS:
+        app.command(only)(_COMMANDS[only])
+        return app
+    for name, command in _COMMANDS.items():
+        app.command(name)(command)
+    cache = typer.Typer(help="What is in the cache of weights.", no_args_is_help=True)
+    for name, command in weights.CACHE_COMMANDS.items():
+        cache.command(name)(command)
+    app.add_typer(cache, name="cache")
+    return app
 
 
 def run() -> int:
@@ -68,7 +83,7 @@ def run() -> int:
         The exit code.
     """
     try:
-        return app(standalone_mode=False) or 0
+        return make_app(sys.argv[1] if len(sys.argv) > 1 else None)(standalone_mode=False) or 0
     except _UsageError as error:
         if message := error.format_message():  # empty where help was printed instead
             command = error.ctx.command_path if error.ctx else "mobilenet-hub"
