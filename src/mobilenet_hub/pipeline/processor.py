@@ -155,7 +155,7 @@ class Processor:
         if any(getattr(item, "remote", False) for item in items):
             reading = list(reading)  # waiting for a network must not keep a worker from others
         with self._workers.one() as worker:
-            outputs = worker.outputs(len(items))
+            outputs: Outputs | None = None
             computed = filled = 0
             for item, read in reading:
                 if read is None:
@@ -165,8 +165,10 @@ class Processor:
                 results.outcomes.append(outcome)
                 filled += not outcome.failed
                 if filled == len(worker.pixels):
+                    outputs = outputs or worker.outputs(len(items))
                     worker.run(filled, outputs, computed)
                     computed, filled = computed + filled, 0
+            outputs = outputs or worker.outputs(len(items))
             if filled:
                 worker.run(filled, outputs, computed)
         self._finish(results, {name: value[: computed + filled] for name, value in outputs.items()})

@@ -5,7 +5,7 @@ for the pixels of some images. A thread takes a worker, decodes into its buffer,
 it back; so there is no handing over between threads, and never more threads at work than cores.
 Measured on 2 cores, that reaches 0.95 of the bound (benchmarks/embed.py); threads that share one
 network with a stream for each reach 0.7 to 0.9. The price is the memory of a compiled network for
-each core, 10 to 50 MB.
+each core, 10 to 50 MB. A worker's network is compiled while its first images are decoded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -38,10 +39,10 @@ _BUFFER_IMAGES = 64
 
 
 class Worker:
-    """A session, and a buffer for pixels.
+    """A session, and a buffer for pixels, which can be filled while the session is made.
 
     Args:
-        session: computes in the thread that calls it.
+        make_session: makes it, in a thread of its own; it computes in the thread that calls it.
         spec: of the session's input.
         images: how many the buffer holds: whole micro-batches.
 
@@ -49,13 +50,23 @@ class Worker:
         pixels: [images, height, width, 3]; holds whatever was put there last.
     """
 
-    def __init__(self, session: Session, spec: GraphSpec, images: int) -> None:
-        self._session = session
+    def __init__(self, make_session: Callable[[], Session], spec: GraphSpec, images: int) -> None:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="mobilenet-hub-compile")
+        self._made = pool.submit(make_session)
+        pool.shutdown(wait=False)
         shape = (images, spec.height, spec.width, 3)
         self.pixels: NDArray[Any] = np.zeros(shape, spec.input_dtype)
 
+    @property
+    def _session(self) -> Session:
+        """The session, once it is made; or the error that it could not be made for."""
+        return self._made.result()
+
     def outputs(self, images: int) -> Outputs:
-        """Uninitialised arrays with room for the results of at least so many images."""
+        """Uninitialised arrays with room for the results of at least so many images.
+
+        Waits for the session to be made.
+        """
         return self._session.outputs(_whole(images, self._session.micro_batch))
 
     def run(self, images: int, outputs: Outputs, start: int) -> None:
@@ -108,7 +119,7 @@ class Workers:
                 may_make = self._left > 0
                 self._left -= may_make
             if may_make:
-                worker = Worker(self._make_session(), self._spec, self.buffer_images)
+                worker = Worker(self._make_session, self._spec, self.buffer_images)
             else:
                 worker = self._idle.get()
         try:
