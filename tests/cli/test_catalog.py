@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mobilenet_hub", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from commands import mobilenet_hub_command as run
 
 
 def test_list_shows_the_newest_of_every_module():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -14,8 +11,8 @@ import pytest
 from PIL import Image
 
 import http_server as web
-import mobilenet_hub
 import tensorflow_files as tff
+from commands import mobilenet_hub_command
 from keras_files import as_tensorflow_js, numbers, write_tensorflow_js
 from mobilenet_hub.catalog import find
 from mobilenet_hub.networks import network
@@ -35,7 +32,6 @@ KEY = INFO.checkpoint_key
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("MOBILENET_HUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(mobilenet_hub.__file__).parents[1]))
     for variable in ("TFHUB_CACHE_DIR", "MOBILENET_HUB_LOCK", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "work").mkdir()
@@ -51,10 +47,10 @@ def mirror(monkeypatch):
 
 
 def run(*arguments, **env):
-    command = [sys.executable, "-m", "mobilenet_hub", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        return mobilenet_hub_command(*arguments)
 
 
 def archive(info, path=Path("a.tgz"), seed=1):

@@ -6,9 +6,11 @@ import numpy as np
 from PIL import Image
 
 from mobilenet_hub.conversion.measure import measure
-from mobilenet_hub.weights.calibration import Photos
+from mobilenet_hub.weights.calibration import Calibration, Photos
+from mobilenet_hub.weights.canonical import fingerprint
 
 PHOTOS = Photos("clouds", 24, "0" * 64)
+_MEASURED: dict[tuple[str, int, int], Calibration] = {}
 
 
 def clouds(count=24, size=96, seed=0):
@@ -22,8 +24,11 @@ def clouds(count=24, size=96, seed=0):
 
 
 def measured(weights, size=96, float_layers=0):
-    """A calibration of weights on clouds."""
-    return measure(weights, clouds(size=size), PHOTOS, float_layers=float_layers)
+    """A calibration of weights on clouds; measured once for all tests of a process."""
+    key = (fingerprint(weights), size, float_layers)
+    if key not in _MEASURED:
+        _MEASURED[key] = measure(weights, clouds(size=size), PHOTOS, float_layers=float_layers)
+    return _MEASURED[key]
 
 
 def least_cosine(a, b):
