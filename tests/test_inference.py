@@ -138,3 +138,21 @@ def test_weights_that_change_are_not_kept_compiled(weights):
     spec = GraphSpec("uint8", 96, 96)
     model = inference.graph_of(trained, "float32", "feature_vector", spec)
     assert not isinstance(model, LazyModel)
+
+
+def test_a_network_for_images_of_any_size_is_calibrated_for_those_that_are_computed():
+    bundled = load_bundled("mobilenet_v1_025_224")
+    changed = {name: value * np.float32(1.01) for name, value in bundled.tensors.items()}
+    weights = type(bundled)(bundled.network, changed, {"source": "trained"})
+    keep_calibration(measured(weights, 160))
+    module = hub.Module(
+        "google/imagenet/mobilenet_v1_025_224/classification", weights=weights, precision="int8"
+    )
+    assert np.isfinite(module(clouds(2, 160))).all()
+    with pytest.raises(MissingCalibrationError, match="at 224x224"):
+        module(clouds(2, 224))
+
+
+def test_a_provider_that_is_no_list_is_refused_as_such():
+    with pytest.raises(EngineError, match=r"a list of names\. Received: 'CPUExecutionProvider'"):
+        hub.Module(HANDLE, weights="random", engine="onnxruntime", providers="CPUExecutionProvider")

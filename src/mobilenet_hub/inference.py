@@ -72,7 +72,8 @@ class InferenceModule(BaseModule):
             `hub.Module`.
         EngineError: an engine, a precision (`bf16` on a CPU without) or a provider that is not
             there.
-        MissingCalibrationError: `int8` of weights that nobody has calibrated.
+        MissingCalibrationError: `int8` of weights that nobody has calibrated; of a module that
+            takes images of any size, at the first call of one that nobody has.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class InferenceModule(BaseModule):
         self.name = name
         fitted = resolved.weights.classifier
         chosen = precision or (fitted.precision if fitted else "float32")
-        self.compute = Compute(engine, chosen, threads, tuple(providers))
+        names = providers if isinstance(providers, str) else tuple(providers)  # refused below
+        self.compute = Compute(engine, chosen, threads, names)
         self._engine = _engine(self.compute)
         self._set_weights(resolved.weights)
-        if chosen == "int8":
+        if chosen == "int8" and self.info.fixed_size:
             self.calibration()  # there is none: better said here than at the first call
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 import mobilenet_hub as hub
-from mobilenet_hub.errors import EngineError, InputError, SourceError, UnknownHandleError
+from mobilenet_hub.errors import (
+    EngineError,
+    InputError,
+    SourceError,
+    UnknownHandleError,
+    WeightsError,
+)
 
 SMALL = "google/imagenet/mobilenet_v1_025_224/feature_vector"
 
@@ -36,7 +42,9 @@ def test_an_engine_that_cannot_be_had_is_left_out_with_the_reason():
     ("module", "options", "error"),
     [
         ("google/imagenet/mobilenet_v9", {}, UnknownHandleError),
+        (__file__, {}, WeightsError),
         (SMALL, {"seconds": 0}, InputError),
+        (SMALL, {"engines": []}, EngineError),
         (SMALL, {"photos": "nowhere"}, SourceError),
     ],
 )

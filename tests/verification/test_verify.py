@@ -99,6 +99,8 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(monkeypatch):
     assert outcome.passed
     with pytest.raises(EngineError, match="no bfloat16"):
         hub.verify(SMALL, precisions=["bf16"])
+    with pytest.raises(EngineError, match="Received: none"):
+        hub.verify(SMALL, engines=[])
 
 
 def test_equal_computing_has_an_equal_digest_and_other_machines_have_another(monkeypatch):

@@ -23,7 +23,7 @@ from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.settings import MAX_PIXELS, EngineName, Precision
 from mobilenet_hub.verification.machine import Machine, this_machine
-from mobilenet_hub.weights.storage.store import handle_or_path
+from mobilenet_hub.weights.resolve import resolve
 
 SECONDS = 2.0
 
@@ -87,7 +87,8 @@ def benchmark(
     """Measure this machine.
 
     ```python
-    for row in hub.benchmark("google/imagenet/mobilenet_v2_100_224", photos="photos/").figures:
+    handle = "google/imagenet/mobilenet_v2_100_224/feature_vector"
+    for row in hub.benchmark(handle, photos="photos/").figures:
         print(row.engine, row.precision, row.images_per_second)
     ```
 
@@ -101,15 +102,15 @@ def benchmark(
         threads: cores to use; all by default.
 
     Raises:
-        UnknownHandleError, MissingWeightsError, SourceError: the module or the photos are not
-            there.
+        UnknownHandleError, MissingWeightsError, WeightsError, SourceError: the module or the photos
+            are not there.
         EngineError: none of these engines and precisions can be had, or a measurement ended.
         InputError: no time to measure in; or standard input, or nothing that can be read, for
             photos.
     """
     if not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a number above 0. Received: {seconds!r}")
-    handle_or_path(module)
+    resolve(os.fspath(module))  # fetched now, if need be, and no part of a cold start
     if photos is not None:
         _check_photos(os.fspath(photos))
     threads = available_threads() if threads is None else threads
@@ -125,7 +126,7 @@ def benchmark(
         else:
             figures.append(Figures(engine, precision, **outcome))
     if not figures:
-        raise EngineError(f"nothing can be measured: {_words(left_out)}")
+        raise EngineError(f"nothing can be measured: {_words(left_out) or 'no engine was named'}")
     return Benchmark(os.fspath(module), threads, tuple(figures), left_out, machine)
 
 

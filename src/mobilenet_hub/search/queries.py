@@ -72,6 +72,7 @@ def embed_queries(
             raise DatasetError(
                 "these embeddings were made in int8 by another calibration of "
                 f"{made['handle']} (sha256 {made.get('calibration_sha256')}) than that on this "
-                f"machine. Received: sha256 {calibration.sha256}"
+                "machine. Put that one back into the cache, or embed the photos anew. "
+                f"Received: sha256 {calibration.sha256}"
             )
     return embeddings(process_all(Processor(loaded, settings, threads=1), items, threads=1))

@@ -131,7 +131,8 @@ def verify(
             left_out[f"{engine} {precision}"] = str(refusal)
             refusals.append(refusal)
     if len(refusals) == len(engines) * len(precisions):
-        raise refusals[0]
+        nothing = EngineError("expected an engine and a precision. Received: none")
+        raise next(iter(refusals), nothing)
     name = None if golden is None else golden.name
     sha256 = fingerprint(weights)
     return Verification(info.handle, sha256, name, tuple(checks), left_out, machine)

@@ -264,7 +264,7 @@ def _read_file(path: Path, use_ema: bool | None) -> Reading:
     if known is None:
         raise WeightsError(
             f"{path} is of no format this library reads: expected {_known()}. "
-            f"Received: {look.head[:16]!r}{'...' if look.size > 16 else ''}, {look.size:,} bytes"
+            f"Received: {look.size:,} bytes that begin as none of these do"
         )
     return known.read(path, use_ema)
 
