@@ -28,8 +28,19 @@ FILES = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def cache_of_all(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def warm_cache(cache_of_all, monkeypatch):
+    """One for all tests: each photo is embedded once, and the network compiled once."""
+    monkeypatch.setenv("MOBILENET_HUB_CACHE_DIR", str(cache_of_all))
+
+
+@pytest.fixture
+def cold_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILENET_HUB_CACHE_DIR", str(tmp_path / "cache"))
 
 
@@ -56,7 +67,7 @@ def sided(root, *, leak=False):
     return root
 
 
-def test_a_folder_of_photos_becomes_a_module(tmp_path):
+def test_a_folder_of_photos_becomes_a_module(cold_cache, tmp_path):
     photos = write_classes(tmp_path / "photos", 24, "red", "green", "blue")
     result = retrain(photos, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
@@ -73,7 +84,7 @@ def test_a_folder_of_photos_becomes_a_module(tmp_path):
     assert str(photos) in (tmp_path / "out.log").read_text()
 
 
-def test_two_runs_write_the_same_bytes_cold_or_warm_here_or_there(tmp_path):
+def test_two_runs_write_the_same_bytes_cold_or_warm_here_or_there(cold_cache, tmp_path):
     photos = write_classes(tmp_path / "photos", 16)
     retrain(photos, tmp_path / "cold")
     assert retrain(photos, tmp_path / "warm").computed == 0
@@ -86,7 +97,7 @@ def test_two_runs_write_the_same_bytes_cold_or_warm_here_or_there(tmp_path):
     assert contents(tmp_path / "other")["metrics.json"] != first["metrics.json"]
 
 
-def test_a_new_class_costs_its_own_photos_and_moves_no_other(tmp_path):
+def test_a_new_class_costs_its_own_photos_and_moves_no_other(cold_cache, tmp_path):
     photos = write_classes(tmp_path / "photos", 20)
     retrain(photos, tmp_path / "out")
     before = sides(tmp_path / "out")
