@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
+from contextlib import closing
 
 import pytest
 from PIL import Image
@@ -12,6 +15,7 @@ from calibration_support import clouds, least_cosine
 from mobilenet_hub.conversion.calibrate import MIN_PHOTOS, calibrate
 from mobilenet_hub.conversion.certify import certify
 from mobilenet_hub.errors import InputError, MissingCalibrationError, SourceError, WeightsError
+from mobilenet_hub.pipeline.progress import make_progress
 from mobilenet_hub.weights.calibration import Photos
 from weights_support import empty_cache, load_bundled  # noqa: F401 - a fixture
 
@@ -39,9 +43,12 @@ def test_what_was_calibrated_runs_in_int8_and_its_record_names_what_it_was_measu
 ):
     with pytest.raises(MissingCalibrationError, match="calibrate"):
         hub.Module(HANDLE, weights=weights, precision="int8")
-    seen = []
-    done = calibrate(hub.Module(HANDLE, weights=weights), photos, progress=seen.append)
-    assert seen == list(range(1, 27))
+    stream = io.StringIO()
+    with closing(make_progress("json", None, stream)) as progress:
+        done = calibrate(hub.Module(HANDLE, weights=weights), photos, progress=progress)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    ended = [line["step"] for line in lines if line.get("done") == line["total"] == 52]
+    assert ended == ["layers", *(f"layers, half {half} of the photos" for half in (1, 2))]
     assert [path.rpartition("/")[2] for path, _ in done.failures] == ["broken.jpg"]
     images = clouds(5, seed=9)
     exact = hub.Module(HANDLE, weights=weights)(images)

@@ -102,3 +102,11 @@ def test_other_work_is_a_line_of_json_a_second_and_one_at_its_end():
     shown.close()
     first, _ = map(json.loads, stream.getvalue().splitlines())
     assert (first["step"], first["done"], first["total"]) == ("folds", 3, 3)
+
+
+def test_a_run_of_steps_alone_says_nothing_of_images():
+    for kind in ("bar", "json"):
+        shown = progress.make_progress(kind, stream=(stream := io.StringIO()))
+        shown.step("layers", 52, 52)
+        shown.close()
+        assert "layers" in stream.getvalue() and "images" not in stream.getvalue()

@@ -19,6 +19,7 @@ from mobilenet_hub.benchmarking.child import MOST_PHOTOS
 from mobilenet_hub.errors import EngineError, ImageError, InputError, ItemError
 from mobilenet_hub.images import decode
 from mobilenet_hub.images.limits import max_bytes
+from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.runtime import available_threads
 from mobilenet_hub.settings import MAX_PIXELS, EngineName, Precision
@@ -83,6 +84,7 @@ def benchmark(
     precisions: Sequence[Precision] = get_args(Precision),
     seconds: float = SECONDS,
     threads: int | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Benchmark:
     """Measure this machine.
 
@@ -100,6 +102,7 @@ def benchmark(
         precisions: which to try.
         seconds: how long each figure is measured.
         threads: cores to use; all by default.
+        progress: told how many engines and precisions are done.
 
     Raises:
         UnknownHandleError, MissingWeightsError, WeightsError, SourceError: the module or the photos
@@ -116,7 +119,9 @@ def benchmark(
     threads = available_threads() if threads is None else threads
     machine = this_machine()
     figures, left_out = [], {}
-    for engine, precision in product(engines, precisions):
+    pairs, step = [*product(engines, precisions)], f"engines and precisions of {module}"
+    progress.step(step, 0, len(pairs))
+    for done, (engine, precision) in enumerate(pairs, 1):
         outcome = _in_a_process(
             module=os.fspath(module), engine=engine, precision=precision, threads=threads,
             photos=None if photos is None else os.fspath(photos), seconds=seconds,
@@ -125,6 +130,7 @@ def benchmark(
             left_out[f"{engine} {precision}"] = outcome["left_out"]
         else:
             figures.append(Figures(engine, precision, **outcome))
+        progress.step(step, done, len(pairs))
     if not figures:
         raise EngineError(f"nothing can be measured: {_words(left_out) or 'no engine was named'}")
     return Benchmark(os.fspath(module), threads, tuple(figures), left_out, machine)

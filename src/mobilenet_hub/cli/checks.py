@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ from mobilenet_hub.errors import MobileNetHubError
 
 if TYPE_CHECKING:
     from mobilenet_hub.benchmarking.benchmark import Benchmark
+    from mobilenet_hub.pipeline.progress import Progress, ProgressKind
     from mobilenet_hub.verification.verify import Verification
 
 _Outcome = TypeVar("_Outcome")
@@ -29,6 +31,7 @@ _BUNDLED = (
 
 def verify_command(
     modules: options.Checked = None,
+    progress: options.Progress = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Compare what this machine computes with what the original networks gave.
@@ -39,7 +42,7 @@ def verify_command(
     """
     from mobilenet_hub.verification.verify import verify
 
-    outcomes, failed = _of_each(modules, verify)
+    outcomes, failed = _of_each(modules, lambda module, _: verify(module), progress)
     if as_json:
         print_json([_as_json(*pair) for pair in outcomes.items()], indent=True)
     else:
@@ -52,6 +55,7 @@ def benchmark_command(
     photos: options.Photos = None,
     seconds: options.Seconds = 2.0,
     threads: options.Threads = None,
+    progress: options.Progress = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Measure how fast this machine is, in every engine and precision that is installed.
@@ -61,10 +65,10 @@ def benchmark_command(
     """
     from mobilenet_hub.benchmarking.benchmark import benchmark
 
-    def measure(module: str) -> Benchmark:
-        return benchmark(module, photos=photos, seconds=seconds, threads=threads)
+    def measure(module: str, shown: Progress) -> Benchmark:
+        return benchmark(module, photos=photos, seconds=seconds, threads=threads, progress=shown)
 
-    outcomes, failed = _of_each(modules, measure)
+    outcomes, failed = _of_each(modules, measure, progress)
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes.values()], indent=True)
     else:
@@ -75,20 +79,28 @@ def benchmark_command(
 
 
 def _of_each(
-    modules: Sequence[str] | None, what: Callable[[str], _Outcome]
+    modules: Sequence[str] | None,
+    what: Callable[[str, Progress], _Outcome],
+    progress: ProgressKind,
 ) -> tuple[dict[str, _Outcome], list[str]]:
     """What comes of each module, by its name or path as it was given; why of some nothing does.
 
     Raises:
         MobileNetHubError: nothing does of any.
     """
+    from mobilenet_hub.pipeline.progress import make_progress
+
     outcomes: dict[str, _Outcome] = {}
     errors: list[MobileNetHubError] = []
-    for module in modules or _BUNDLED:
-        try:
-            outcomes[module] = what(module)
-        except MobileNetHubError as error:
-            errors.append(error)
+    modules = modules or _BUNDLED
+    with closing(make_progress(progress)) as shown:
+        for done, module in enumerate(modules):
+            shown.step("modules", done, len(modules))
+            try:
+                outcomes[module] = what(module, shown)
+            except MobileNetHubError as error:
+                errors.append(error)
+        shown.step("modules", len(modules), len(modules))
     if not outcomes:
         raise errors[0]
     return outcomes, list(map(str, errors))

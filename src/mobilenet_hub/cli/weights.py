@@ -190,6 +190,7 @@ def calibrate_command(
     image_column: options.ImageColumn = None,
     id_column: options.IdColumn = None,
     timeout: options.Timeout = None,
+    progress: options.Progress = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Measure on photos what int8 needs to know of weights, and how close to float32 it comes.
@@ -198,10 +199,20 @@ def calibrate_command(
     with a calibration on the other half.
     """
     from mobilenet_hub.conversion.calibrate import calibrate
+    from mobilenet_hub.pipeline.progress import make_progress
 
     source = opened(photos, all_files, follow_links, root, path_column, image_column, id_column)
     named = name or ", ".join(photos)[:200]
-    done = calibrate(module, source, name=named, size=size, limit=limit, float_layers=float_layers)
+
+    def count() -> int | None:
+        counted = source.count()
+        return counted and min(counted, limit)
+
+    with contextlib.closing(make_progress(progress, count)) as shown:
+        done = calibrate(
+            module, source, name=named, size=size, limit=limit, float_layers=float_layers,
+            progress=shown,
+        )  # fmt: skip
     for path, reason in done.failures:
         print_note(f"skipped {printable(path)}: {reason}")
     note_passed_over(source.passed_over)

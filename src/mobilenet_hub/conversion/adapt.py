@@ -8,7 +8,7 @@ the mean what it is in float32, after the activation; the layers that follow sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -61,7 +61,11 @@ class _Values:
 
 
 def adapted(
-    weights: Weights, pixels: Images, engine: Engine, calibration: Calibration
+    weights: Weights,
+    pixels: Images,
+    engine: Engine,
+    calibration: Calibration,
+    step: Callable[[int, int], None],
 ) -> Calibration:
     """A calibration with other corrections and roundings: those with which int8 comes closest.
 
@@ -70,6 +74,7 @@ def adapted(
         pixels: of photos, as the network takes them; of many, some are used, evenly spread.
         engine: what computes, in float32.
         calibration: of the weights; its ranges stay.
+        step: is told how many layers are done, and how many there are.
     """
     pixels = pixels[:: -(-len(pixels) // _PHOTOS)].copy()
     means, numbers = _means(weights, pixels, engine), quantize(weights, calibration)
@@ -78,7 +83,7 @@ def adapted(
     kept = dict[str | None, _Values]()
     if calibration.float_layers:
         kept[weights.network.convolutions[calibration.float_layers - 1].scope] = values
-    for layer in calibration.layers:
+    for done, layer in enumerate(calibration.layers, 1):
         kernel, _ = in_steps(oihw(layer, fold_batch_norm(layer, weights.tensors)[0]))
         up = rounded_up(layer, kernel, values.moments(layer))
         its = replace(numbers[layer.scope], kernel=(np.floor(kernel) + up).astype(np.int8))
@@ -91,6 +96,7 @@ def adapted(
         if its.output is not None:
             values = run.stored(correction, its.output, kept.get(layer.residual))
             kept[layer.scope] = values
+        step(done, len(calibration.layers))
     return replace(calibration, corrections=corrections, roundings=roundings)
 
 

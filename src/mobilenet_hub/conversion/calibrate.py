@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ from mobilenet_hub.errors import ImageError, InputError, ItemError, WeightsError
 from mobilenet_hub.images import preprocess
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
+from mobilenet_hub.pipeline.results import Counts
 from mobilenet_hub.pipeline.sources.resolve import open_sources
 from mobilenet_hub.pipeline.sources.source import Source, SourceLike
 from mobilenet_hub.runtime.contracts import Images
@@ -57,7 +59,7 @@ def calibrate(
     size: tuple[int, int] | None = None,
     limit: int = MAX_PHOTOS,
     float_layers: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Calibrated:
     """Measure what `precision="int8"` needs to know of weights, and keep it in the cache.
 
@@ -76,7 +78,7 @@ def calibrate(
         limit: how many photos are taken, the first that can be read.
         float_layers: how many layers, the first, stay in float32: 5 is a third of the work of V1
             0.25, and halves what int8 changes (benchmarks/README.md).
-        progress: is called with the number of photos so far.
+        progress: told of photos that were read, and of layers.
 
     Raises:
         WeightsError: too few photos can be read, or so many layers cannot stay in float32.
@@ -99,8 +101,12 @@ def calibrate(
     weights = loaded.current_weights()
     with read_photos(source, settings, limit, progress) as read:
         described = Photos(named, len(read.pixels), read.sha256)
-        calibration = measure(weights, read.pixels, described, float_layers=float_layers)
-        certificate = certify(weights, read.pixels, described, float_layers=float_layers)
+        calibration = measure(
+            weights, read.pixels, described, float_layers=float_layers, progress=progress
+        )
+        certificate = certify(
+            weights, read.pixels, described, float_layers=float_layers, progress=progress
+        )
     calibration = replace(calibration, certificates=(certificate,))
     return Calibrated(calibration, keep_calibration(calibration), read.failures)
 
@@ -127,7 +133,7 @@ def read_photos(
     source: Source,
     settings: PreprocessingSettings,
     limit: int = MAX_PHOTOS,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[ReadPhotos]:
     """Decode the first photos of a source into a temporary file.
 
@@ -148,8 +154,7 @@ def read_photos(
             digest.update(hashlib.sha256(data).digest())
             ids.append(item.id)
             image.tofile(file)
-            if progress is not None:
-                progress(len(ids))
+            progress.update(Counts(len(ids), len(failures)))
             if len(ids) == limit:
                 break
         if len(ids) < MIN_PHOTOS:

@@ -16,6 +16,7 @@ from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.graph.onnx_format import Graph, Port
 from mobilenet_hub.pipeline.outputs import l2_normalized
+from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.contracts import Images
 from mobilenet_hub.runtime.cpu import instruction_set
@@ -36,6 +37,7 @@ def certify(
     float_layers: int = 0,
     classes: Sequence[int] | None = None,
     engine: EngineName = "openvino",
+    progress: Progress = NO_PROGRESS,
 ) -> Certificate:
     """Compare int8 with float32.
 
@@ -48,13 +50,15 @@ def certify(
         float_layers: see `measure`.
         classes: the index of each photo's class, where the weights classify and it is known.
         engine: what computes.
+        progress: told how many layers are done of the calibrations made here.
     """
     halves = [slice(None)] if calibration else [slice(0, None, 2), slice(1, None, 2)]
     comparisons = []
     for number, half in enumerate(halves):
         its = calibration or measure(
-            weights, pixels[halves[1 - number]], photos, float_layers=float_layers
-        )
+            weights, pixels[halves[1 - number]], photos, float_layers=float_layers,
+            progress=progress, step=f"layers, half {number + 1} of the photos",
+        )  # fmt: skip
         truth = None if classes is None else np.asarray(classes)[half]
         comparisons.append(_compare(weights, its, pixels[half], truth, engine))
     cosines = np.concatenate([comparison.cosines for comparison in comparisons])

@@ -9,6 +9,7 @@ rounds kernels and corrects biases.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mobilenet_hub.conversion.adapt import adapted, in_batches
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.networks import Layer
+from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.contracts import Images
 from mobilenet_hub.weights.calibration import (
@@ -37,7 +39,13 @@ _LEAST_RANGE = 1e-3  # of a tensor that is 0 on all photos
 
 
 def measure(
-    weights: Weights, pixels: Images, photos: Photos, *, float_layers: int = 0
+    weights: Weights,
+    pixels: Images,
+    photos: Photos,
+    *,
+    float_layers: int = 0,
+    progress: Progress = NO_PROGRESS,
+    step: str = "layers",
 ) -> Calibration:
     """A calibration of weights, without certificates.
 
@@ -47,6 +55,8 @@ def measure(
             read twice, a few at a time.
         photos: what they are of.
         float_layers: how many layers, the first, stay in float32.
+        progress: told how many layers are done.
+        step: what that is called there.
 
     Raises:
         WeightsError: so many cannot.
@@ -68,7 +78,7 @@ def measure(
         method=method,
         float_layers=float_layers,
     )
-    return adapted(weights, pixels, engine, calibration)
+    return adapted(weights, pixels, engine, calibration, partial(progress.step, step))
 
 
 def _ranges(

@@ -32,13 +32,14 @@ class Progress(Protocol):
 
 
 def make_progress(
-    kind: ProgressKind, count: Callable[[], int | None], stream: TextIO | None = None
+    kind: ProgressKind, count: Callable[[], int | None] | None = None, stream: TextIO | None = None
 ) -> Progress:
     """A way of showing progress.
 
     Args:
         kind: `bar`; `json`: one line a second; `none`; `auto`: a bar on a terminal, else nothing.
-        count: how many items there are, if that can be known; runs in a thread of its own.
+        count: how many items there are, if that can be known; runs in a thread of its own. None
+            where a run has steps only.
         stream: where to; standard error by default.
     """
     stream = stream or sys.stderr
@@ -46,20 +47,23 @@ def make_progress(
         return _JsonLines(_Total(count), stream)
     if kind == "bar" or (kind == "auto" and stream.isatty()):
         return _Bar(_Total(count), stream)
-    return _Nothing()
+    return NO_PROGRESS
 
 
 class _Total:
-    """Counts the items while the run is already under way."""
+    """Counts the items while the run is already under way, if there are any."""
 
-    def __init__(self, count: Callable[[], int | None]) -> None:
+    def __init__(self, count: Callable[[], int | None] | None) -> None:
         self.value: int | None = None
-        self._count = count
-        threading.Thread(target=self._run, daemon=True, name="mobilenet-hub-count").start()
+        self.of_images = count is not None
+        if count is not None:
+            threading.Thread(
+                target=self._run, args=[count], daemon=True, name="mobilenet-hub-count"
+            ).start()
 
-    def _run(self) -> None:
+    def _run(self, count: Callable[[], int | None]) -> None:
         try:
-            self.value = self._count()
+            self.value = count()
         except Exception:
             self.value = None  # a total is a courtesy; what is wrong, the run itself will say
 
@@ -73,6 +77,9 @@ class _Nothing:
 
     def close(self) -> None:
         """Nothing."""
+
+
+NO_PROGRESS: Progress = _Nothing()
 
 
 class _JsonLines:
@@ -103,7 +110,8 @@ class _JsonLines:
 
     def close(self) -> None:
         """Print the last line."""
-        self._print(self._counts)
+        if self._total.of_images:
+            self._print(self._counts)
 
     def _print(self, counts: Counts) -> None:
         self._last = time.monotonic()
@@ -158,8 +166,11 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(file=stream),
         )
-        self._task = self._bar.add_task("images", total=None, rate="- images/s", errors="")
         self._steps: dict[str, TaskID] = {}
+        if total.of_images:
+            self._steps["images"] = self._bar.add_task(
+                "images", total=None, rate="- images/s", errors=""
+            )
         self._bar.start()
 
     def update(self, counts: Counts) -> None:
@@ -167,7 +178,7 @@ class _Bar:
         seconds = time.monotonic() - self._start
         worked = counts.done + counts.failed
         self._bar.update(
-            self._task,
+            self._steps["images"],
             total=self._total.value,
             completed=counts.items,
             rate=f"{worked / max(seconds, 1e-9):.0f} images/s",
