@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 CACHE_DIR_VARIABLE = "MOBILENET_HUB_CACHE_DIR"
 TFHUB_CACHE_DIR_VARIABLE = "TFHUB_CACHE_DIR"
 
-_CHECKED_BYTES = 1 << 24  # at a time
+_CHECKED_BYTES = 1 << 18  # at a time: their copy stays in the cache
 
 
 def cache_directory() -> Path:
@@ -77,7 +77,7 @@ def write_atomically(path: str | PathLike[str], data: bytes) -> None:
 
 
 def crc32c(*parts: memoryview) -> int:
-    """CRC-32C (Castagnoli) of bytes that follow each other, some megabytes of them at a time.
+    """CRC-32C (Castagnoli) of bytes that follow each other.
 
     Several gigabytes a second where they are in memory.
     """

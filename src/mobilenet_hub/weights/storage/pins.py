@@ -21,6 +21,9 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from mobilenet_hub.errors import PinError, WeightsError
 from mobilenet_hub.files import read_json, write_atomically
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 FILE_NAME = "mobilenet-hub.lock"
 LOCK_VARIABLE = "MOBILENET_HUB_LOCK"
 FORMAT_VERSION = 1
+_digests: WeakKeyDictionary[Weights, tuple[str, str]] = WeakKeyDictionary()
 _IMPORTED = "/imported"  # after the key: what was put there, beside what was first downloaded
 
 
@@ -186,12 +190,18 @@ def pin_of(weights: Weights, source: str | None = None, sha256: str | None = Non
 
 def tensor_digests(weights: Weights) -> tuple[str, str]:
     """The sha256 of names, shapes and values: of the feature tensors; of the logits', or empty."""
+    if weights not in _digests:
+        _digests[weights] = _tensor_digests(weights)
+    return _digests[weights]
+
+
+def _tensor_digests(weights: Weights) -> tuple[str, str]:
     features, logits = hashlib.sha256(), hashlib.sha256()
     for name in sorted(weights.tensors):
         tensor = weights.tensors[name]
         into = logits if "/Logits/" in name else features
         into.update(f"{name} {list(tensor.shape)}\n".encode())
-        into.update(tensor.astype("<f4", copy=False).tobytes())
+        into.update(np.ascontiguousarray(tensor, "<f4").reshape(-1).data)
     return features.hexdigest(), logits.hexdigest() if weights.has_logits else ""
 
 
