@@ -81,7 +81,10 @@ class Module(BaseModule):
         AmbiguousModuleError: the file fits several modules.
         WeightsError: it holds no weights of a module, or they were damaged.
         TagsError: there is no such graph variant.
-        MissingExtraError: training without Keras.
+        EngineError: an engine, precision or provider that is not there; `bf16` on a CPU without.
+        MissingCalibrationError: `int8` of weights that nobody has calibrated (of a module for
+            images of any size, at the first call of a size).
+        MissingExtraError: training without Keras, or an engine that is not installed.
     """
 
     def __init__(

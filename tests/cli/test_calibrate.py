@@ -44,6 +44,10 @@ def test_weights_of_ones_own_are_calibrated_and_then_run_in_int8(photos, tmp_pat
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == 24
+    assert "mobilenet_v1 0.25 at 128x128\t24 photos (clouds" in run("cache", "list").stdout
+    entries = json.loads(run("cache", "list", "--json").stdout)
+    (listed,) = (entry for entry in entries if "calibration" in entry)
+    assert (listed["calibration"], listed["photos"]["count"]) == (record["path"], 24)
     said = run("info", str(weights)).stdout
     assert "calibrated on 24 photos (clouds)" in said
     assert "recall@10" in said

@@ -23,6 +23,7 @@ def test_a_network_of_the_package_passes_on_every_engine():
     assert engines == {"openvino", "onnxruntime"}
     assert all(row.split("\t")[6] == "passed" for row in rows)
     assert "openvino 20" in done.stderr  # the versions
+    assert f"{SMALL}: weights sha256 " in done.stderr
 
 
 def test_json_has_all_figures():

@@ -168,7 +168,10 @@ def _print(outcomes: Mapping[str, Verification]) -> None:
     }
     print_groups("module", columns, rows)
     for module, outcome in outcomes.items():
-        print_note(f"digest of {module}: {outcome.digest}")
+        print_note(
+            f"{module}: weights sha256 {outcome.weights_sha256}, "
+            f"digest of all this {outcome.digest}"
+        )
     _print_machine(list(outcomes.values()))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilenet_hub.catalog import ModuleInfo
+    from mobilenet_hub.weights.calibration import Calibration
     from mobilenet_hub.weights.storage.cache import Record
     from mobilenet_hub.weights.storage.download import OnBytes
 
@@ -230,21 +231,35 @@ def calibrate_command(
 
 
 def cache_list_command(as_json: options.Json = False) -> None:
-    """What is in the cache: weights with their origin and sha256, features, compiled graphs."""
+    """What is in the cache: weights with their origin and sha256, and what was made of them."""
     from mobilenet_hub.retraining.data.feature_cache import spaces
     from mobilenet_hub.runtime.compiled_cache import compiled_graphs
     from mobilenet_hub.weights.storage.cache import Cache
+    from mobilenet_hub.weights.storage.calibrations import kept_calibrations
 
-    cache = Cache()
+    cache, calibrations = Cache(), kept_calibrations()
     found, compiled = spaces(cache), compiled_graphs()
     if as_json:
         features = [
             {"features": s.key, "photos": s.photos, "size": s.size, **s.made} for s in found
         ]
         graphs = [{"compiled": c.key, "size": c.size, **c.made} for c in compiled]
-        print_json([*map(_facts, cache.entries()), *features, *graphs], indent=True)
+        records = [
+            {"calibration": str(path), "photos": known and asdict(known.photos)}
+            for path, known in calibrations
+        ]
+        print_json([*map(_facts, cache.entries()), *records, *features, *graphs], indent=True)
         return
     _print_entries(str(cache.directory), cache.entries(), as_json=False)
+    if calibrations:
+        print_table(
+            "calibrations for int8",
+            [("calibration", "cyan"), ("network", ""), ("of", "")],
+            [
+                [str(path), *(("", "damaged") if known is None else _of(known))]
+                for path, known in calibrations
+            ],
+        )
     if found:
         print_table(
             "features of photos, for `retrain`",
@@ -263,6 +278,12 @@ def cache_list_command(as_json: options.Json = False) -> None:
                 for graph in compiled
             ],
         )
+
+
+def _of(calibration: Calibration) -> tuple[str, str]:
+    network, (height, width) = calibration.network, calibration.size
+    described = f"{network.family} {network.depth_multiplier:g} at {height}x{width}"
+    return described, str(calibration.photos)
 
 
 def cache_verify_command(as_json: options.Json = False) -> None:

@@ -13,7 +13,11 @@ from mobilenet_hub.errors import CacheError, MissingCalibrationError, WeightsErr
 from mobilenet_hub.settings import ClassifierSettings, PreprocessingSettings
 from mobilenet_hub.weights.calibration import MAX_FILE_BYTES
 from mobilenet_hub.weights.classifier import make_classifier
-from mobilenet_hub.weights.storage.calibrations import keep_calibration, load_calibration
+from mobilenet_hub.weights.storage.calibrations import (
+    keep_calibration,
+    kept_calibrations,
+    load_calibration,
+)
 from mobilenet_hub.weights.storage.origins import BUNDLED
 from weights_support import load_bundled
 
@@ -93,3 +97,13 @@ def test_one_that_cannot_be_read_is_an_error_of_the_cache(weights, calibration):
     path.symlink_to(path)
     with pytest.raises(CacheError):
         load_calibration(weights, (96, 96))
+
+
+def test_those_in_the_cache_are_listed_damaged_ones_too(calibration, empty_cache):
+    assert kept_calibrations() == []
+    path = keep_calibration(calibration)
+    damaged = path.with_name("0.safetensors")
+    damaged.write_bytes(b"damaged")
+    [(first, nothing), (second, known)] = kept_calibrations()
+    assert (first, nothing, second) == (damaged, None, path)
+    assert known.sha256 == calibration.sha256

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from stat import S_ISREG
 
-from mobilenet_hub.errors import MissingCalibrationError, WeightsError
+from mobilenet_hub.errors import CacheError, MissingCalibrationError, WeightsError
 from mobilenet_hub.weights.calibration import MAX_FILE_BYTES, Calibration
 from mobilenet_hub.weights.canonical import Weights
 from mobilenet_hub.weights.storage.cache import Cache
@@ -62,6 +62,26 @@ def keep_calibration(calibration: Calibration) -> Path:
     with cache.errors("write"):
         cache.write(path, calibration.to_bytes())
     return path
+
+
+def kept_calibrations() -> list[tuple[Path, Calibration | None]]:
+    """Those in the cache, with their files; None for one that is damaged.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    cache = Cache()
+    with cache.errors("read"):
+        paths = sorted((cache.directory / FOLDER).glob("*.safetensors"))
+    found: list[tuple[Path, Calibration | None]] = []
+    for path in paths:
+        try:
+            found.append((path, _read(path)))
+        except CacheError:
+            raise
+        except WeightsError:
+            found.append((path, None))
+    return found
 
 
 def file_name(weights_sha256: str, size: tuple[int, int]) -> str:
