@@ -65,7 +65,7 @@ def run(script, before="", **environment):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
-def test_mirrored_replicas_average_their_statistics(tmp_path):
+def test_mirrored_replicas_average_their_statistics_and_train_the_same_variables(tmp_path):
     run(
         f"""
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -83,16 +83,7 @@ def test_mirrored_replicas_average_their_statistics(tmp_path):
         again = keras.models.load_model({str(tmp_path / "x.keras")!r})
         for name, value in again.layers[0].current_weights().tensors.items():
             np.testing.assert_array_equal(value, got[name])
-        """,
-        before=TWO_CPUS,
-    )
 
-
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
-def test_mirrored_replicas_train_the_same_variables():
-    run(
-        """
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             model = build(rate=1e-3)
         before = model.layers[0].current_weights().tensors
