@@ -45,7 +45,9 @@ def test_it_is_computed_once_for_each_way_to_compute(monkeypatch):
             remembered(hub.Module(SMALL, **other))
 
 
-@pytest.mark.parametrize("damage", [b"", b"passed", b"\xff\xfe", b"perhaps 0123456789abcdef"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"passed", b"\xff\xfe", b"perhaps 0123456789abcdef", b"passed \x1b[31m"]
+)
 def test_a_damaged_note_is_written_again(cache, damage):
     line = remembered(hub.Module(SMALL))
     (note,) = (cache / "verified").iterdir()

@@ -20,7 +20,7 @@ from typing import Any
 
 from mobilenet_hub.errors import InputError, SourceError
 from mobilenet_hub.evaluation.folders import ClassNames
-from mobilenet_hub.pipeline.sources.columns import find_column, find_columns
+from mobilenet_hub.pipeline.sources.columns import find_column, find_columns, listed
 from mobilenet_hub.pipeline.sources.items import Item, path_id
 from mobilenet_hub.pipeline.sources.lists import named_item, table_rows
 from mobilenet_hub.pipeline.sources.source import CSV_SUFFIXES, SourceOptions
@@ -175,7 +175,7 @@ def _label_column(header: list[str], asked: str | None, table: str) -> int:
     if found is None:
         raise SourceError(
             f"no column of {table} is named like labels ({', '.join(LABEL_COLUMNS)}); say which "
-            f"one holds them with --label-column. Received: {', '.join(header)}"
+            f"one holds them with --label-column. Received: {listed(header)}"
         )
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -66,7 +67,7 @@ def _read(path: Path) -> str | None:
     """The line in a file, if it is one that was written here."""
     try:
         with path.open("rb") as file:
-            words = file.read(_MOST_BYTES).decode("ascii", "replace").split(" ")
+            line = file.read(_MOST_BYTES).decode("ascii", "replace")
     except OSError:
         return None
-    return " ".join(words) if len(words) == 2 and words[0] in ("passed", "failed") else None
+    return line if re.fullmatch(r"(passed|failed) [0-9a-f]{16}", line) else None

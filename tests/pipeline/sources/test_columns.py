@@ -24,3 +24,12 @@ def test_a_table_with_several_columns_of_bytes_asks_which(here):
         open_words(["t.parquet"])
     with pytest.raises(SourceError, match="no column 'three'"):
         open_words(["t.parquet"], SourceOptions(image_column="three"))
+
+
+@pytest.mark.parametrize("header", ["x" * 100_000, ",".join(["column"] * 10_000)])
+def test_of_a_file_that_is_no_table_an_error_repeats_little(here, header):
+    (here / "list.csv").write_text(f"{header}\na\n")
+    for options in (SourceOptions(), SourceOptions(path_column="photo")):
+        with pytest.raises(SourceError) as refused:
+            open_words(["list.csv"], options)
+        assert len(str(refused.value)) < 500

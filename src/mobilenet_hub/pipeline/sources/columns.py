@@ -15,6 +15,7 @@ PATH_COLUMNS = (
 IMAGE_COLUMNS = (
     "image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", "data", "content",
 )  # fmt: skip
+_NAMES, _LETTERS = 20, 60  # of columns in an error, and of each
 ID_COLUMNS = ("id", "image_id", "key", "__key__")
 
 
@@ -34,11 +35,11 @@ def find_columns(
         if len(columns) == 1:
             raise SourceError(
                 f"expected a header such as `path` in the first row of {table}. "
-                f"Received: {columns[0]!r}"
+                f"Received: {listed(columns)!r}"
             )
         raise SourceError(
             f"no column of {table} is named like paths ({', '.join(PATH_COLUMNS)}); say which "
-            f"one holds them with --path-column. Received: {', '.join(columns)}"
+            f"one holds them with --path-column. Received: {listed(columns)}"
         )
     id_at = find_column(columns, options.id_column, ID_COLUMNS, table)
     return path_at, None if id_at == path_at and options.id_column is None else id_at
@@ -69,7 +70,7 @@ def find_column(
         name = columns[found]
     if name not in columns:
         raise SourceError(
-            f"{table} has no column {name!r}; it has {', '.join(columns)}. Received: {name!r}"
+            f"{table} has no column {name!r}; it has {listed(columns)}. Received: {name!r}"
         )
     if columns.count(name) > 1:
         raise SourceError(
@@ -77,3 +78,9 @@ def find_column(
             f"Received: {name!r}"
         )
     return columns.index(name)
+
+
+def listed(columns: list[str]) -> str:
+    """Names of columns for an error: of a file that is no table, they may be megabytes."""
+    names = [f"{name[:_LETTERS]}..." if len(name) > _LETTERS else name for name in columns]
+    return ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
