@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -51,6 +52,9 @@ def test_weights_of_ones_own_are_calibrated_and_then_run_in_int8(photos, tmp_pat
     said = run("info", str(weights)).stdout
     assert "calibrated on 24 photos (clouds)" in said
     assert "recall@10" in said
+    Path(record["path"]).write_bytes(b"damaged")
+    done = run("info", str(weights))
+    assert (done.returncode, "Delete it, or measure anew" in done.stdout) == (0, True)
 
 
 def test_info_says_how_close_int8_is(capsys):

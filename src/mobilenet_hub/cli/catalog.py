@@ -105,7 +105,7 @@ def _calibration(weights: Weights, record: ModuleInfo) -> dict[str, Any] | None:
     """What int8 is computed by at the size of its images, and how close it comes to float32."""
     from dataclasses import asdict
 
-    from mobilenet_hub.errors import MissingCalibrationError
+    from mobilenet_hub.errors import MissingCalibrationError, WeightsError
     from mobilenet_hub.weights.storage.calibrations import load_calibration
 
     own = weights.classifier and weights.classifier.preprocessing
@@ -113,6 +113,8 @@ def _calibration(weights: Weights, record: ModuleInfo) -> dict[str, Any] | None:
         calibration = load_calibration(weights, own.size if own else (record.image_size,) * 2)
     except MissingCalibrationError:
         return None
+    except WeightsError as error:  # of the weights there is all else to say
+        return {"damaged": str(error)}
     return {
         "sha256": calibration.sha256,
         "photos": asdict(calibration.photos),
@@ -183,6 +185,8 @@ def _describe(facts: dict[str, Any]) -> list[list[str]]:
     rows += [[f"weights: {key}", str(value)] for key, value in facts["weights"].items()]
     if facts["calibration"] is None:
         return [*rows, ["int8", "not calibrated: see `mobilenet-hub calibrate`"]]
+    if "damaged" in facts["calibration"]:
+        return [*rows, ["int8", facts["calibration"]["damaged"]]]
     photos = facts["calibration"]["photos"]
     first = facts["calibration"]["float_layers"]
     kept = f"; the first {first} layers stay in float32" if first else ""
