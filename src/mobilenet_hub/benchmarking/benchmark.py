@@ -35,7 +35,8 @@ class Figures:
 
     Attributes:
         engine, precision: which.
-        cold_start_seconds: from the start of a process to the first photo's output.
+        cold_start_seconds: from the start of a process to the first photo's output, with what
+            earlier processes left in the cache.
         latency_ms: of one image in memory, the median.
         images_per_second: of many images in memory.
         decoded_per_second: photos read and decoded to the network's size, nothing computed.
