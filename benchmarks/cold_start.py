@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
-    command = ["classify", str(arguments.photo.absolute()), "--precision", arguments.precision]
+    command = ["classify", str(arguments.photo.absolute())]
+    if arguments.precision != "float32":  # checkouts of before there were others know no option
+        command += ["--precision", arguments.precision]
     sides = {"this checkout": HERE, "the other": arguments.other.absolute()}
     measured: dict[tuple[str, str], list[Figures]] = {
         (run, name): [] for run in ("first", "later") for name in sides
