@@ -157,7 +157,7 @@ def test_a_share_without_images_is_done(folder):
 
 
 def test_a_full_disk_is_named_with_the_file_and_what_to_do(folder):
-    limited = f"ulimit -f 1; {sys.executable} -m mobilenet_hub embed photos -o out --threads 1"
+    limited = f"ulimit -f 1; {sys.executable} -B -m mobilenet_hub embed photos -o out --threads 1"
     done = subprocess.run(
         ["sh", "-c", f"{limited} --module {SMALL} --size 32"],
         capture_output=True, text=True, check=False, env=environment(),
