@@ -99,7 +99,7 @@ def test_whatever_belongs_to_it_changes_its_fingerprint(classifier):
 
 
 def test_its_head_computes_what_its_layers_say(classifier):
-    module = hub.Module(classifier.metadata["handle"], weights=classifier)
+    module = hub.Module(classifier.metadata["handle"], weights=classifier, precision="float32")
     features = module(IMAGES, signature="image_feature_vector")
     (first, its), (second, last) = (
         (classifier.tensors[layer.weights_name][0, 0], classifier.tensors[f"{layer.scope}/biases"])
