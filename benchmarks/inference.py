@@ -34,7 +34,7 @@ from mobilenet_hub.conversion.measure import measure
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.int8 import QuantizedBuilder
 from mobilenet_hub.runtime import available_threads
-from mobilenet_hub.runtime.openvino import import_openvino
+from mobilenet_hub.runtime.openvino import capabilities, import_openvino
 from mobilenet_hub.weights.calibration import Calibration, Photos
 from mobilenet_hub.weights.storage.calibrations import keep_calibration
 
@@ -78,6 +78,8 @@ def main() -> None:
         for engine, precision in (
             ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "int8"),
         ):  # fmt: skip
+            if precision == "bf16" and "BF16" not in capabilities():
+                continue
             rounded = hub.Module(handle, weights=weights, engine=engine, precision=precision)
             name = f"mobilenet-hub, {precision}{', engine=onnxruntime' * (engine != 'openvino')}"
             contestants[name] = lambda m=rounded, x=images: m(x)

@@ -94,9 +94,9 @@ def test_in_training_weights_nobody_calibrated_are_refused_in_int8(weights):
 
 
 def test_bf16_on_a_cpu_without_is_refused_and_not_computed_in_float32(monkeypatch):
-    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("BF16",))
+    monkeypatch.setattr("mobilenet_hub.runtime.openvino.capabilities", lambda: ("BF16",))
     module = pickle.dumps(hub.Module(HANDLE, weights="random", precision="bf16"))
-    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("FP32",))
+    monkeypatch.setattr("mobilenet_hub.runtime.openvino.capabilities", lambda: ("FP32",))
     with pytest.raises(EngineError, match="no bfloat16"):
         hub.Module(HANDLE, weights="random", precision="bf16")
     with pytest.raises(EngineError, match="no bfloat16"):  # sent to another machine

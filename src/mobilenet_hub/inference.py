@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from mobilenet_hub import __version__
 from mobilenet_hub.arrays import as_images, check_values
 from mobilenet_hub.catalog import Task
-from mobilenet_hub.errors import EngineError, InputError, SignatureError
+from mobilenet_hub.errors import InputError, SignatureError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.graph.onnx_format import Graph, Port
 from mobilenet_hub.runtime import (
-    Engine,
     EngineName,
     GraphSpec,
     Precision,
@@ -32,7 +31,6 @@ from mobilenet_hub.runtime import (
     make_engine,
 )
 from mobilenet_hub.runtime.contracts import LazyModel, Model, Outputs
-from mobilenet_hub.runtime.openvino import capabilities
 from mobilenet_hub.settings import Compute
 from mobilenet_hub.signatures import BaseModule, Signatures
 from mobilenet_hub.weights.canonical import Weights, fingerprint
@@ -94,7 +92,7 @@ class InferenceModule(BaseModule):
         chosen = precision or (fitted.precision if fitted else "float32")
         names = providers if isinstance(providers, str) else tuple(providers)  # refused below
         self.compute = Compute(engine, chosen, threads, names)
-        self._engine = _engine(self.compute)
+        self._engine = make_engine(self.compute)
         self._set_weights(resolved.weights)
         if chosen == "int8" and self.info.fixed_size:
             self.calibration()  # there is none: better said here than at the first call
@@ -107,7 +105,7 @@ class InferenceModule(BaseModule):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._engine = _engine(self.compute)
+        self._engine = make_engine(self.compute)
         self._set_weights(self._weights)
 
     def session(
@@ -231,20 +229,6 @@ class InferenceModule(BaseModule):
             return np.empty((0, channels), np.float32)
         shapes = net.endpoint_shapes(images.shape[1], images.shape[2])
         return np.empty((0, *shapes[name.partition("/")[2]]), np.float32)
-
-
-def _engine(compute: Compute) -> Engine:
-    """The engine, where this CPU has the precision.
-
-    Raises:
-        EngineError: it is not there; also bf16 where OpenVINO would compute in float32 instead.
-    """
-    engine = make_engine(compute)
-    if compute.precision == "bf16" and "BF16" not in capabilities():
-        raise EngineError(
-            "this CPU has no bfloat16: use precision float32 or int8. Received: precision 'bf16'"
-        )
-    return engine
 
 
 def in_inference(module: Spec) -> InferenceModule:

@@ -119,7 +119,7 @@ def test_whether_an_image_is_unknown_does_not_depend_on_the_images_around_it():
 def test_a_threshold_of_another_preprocessing_or_precision_is_refused(
     folder, photos, monkeypatch, options, module_options
 ):
-    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("BF16",))
+    monkeypatch.setattr("mobilenet_hub.runtime.openvino.capabilities", lambda: ("BF16",))
     module = hub.Module(folder / "model", **module_options)
     with pytest.raises(InputError, match=r"128x128 none bilinear float32.*--no-reject"):
         hub.classify(photos, module, **options)

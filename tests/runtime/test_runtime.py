@@ -11,6 +11,7 @@ from mobilenet_hub.errors import EngineError
 from mobilenet_hub.graph import build_graph
 from mobilenet_hub.networks import network
 from mobilenet_hub.runtime import Runner, make_engine, micro_batch_of
+from mobilenet_hub.runtime.openvino import capabilities
 from mobilenet_hub.settings import Compute
 from mobilenet_hub.weights.random_weights import random_weights
 
@@ -103,7 +104,11 @@ def test_bytes_leave_room_for_more_images(size, images):
     assert micro_batch_of(size, size, "int8") == images
 
 
-def test_bf16_is_close_to_float32(build):
+def test_bf16_is_close_to_float32_or_refused_where_the_cpu_has_none(build):
+    if "BF16" not in capabilities():
+        with pytest.raises(EngineError, match="no bfloat16"):
+            make_engine(Compute(precision="bf16"))
+        return
     exact = Runner(build, make_engine())(images(4))["default"]
     fast = Runner(build, make_engine(Compute(precision="bf16")))(images(4))["default"]
     assert np.abs(fast - exact).max() < 0.05 * np.abs(exact).max()
@@ -118,6 +123,7 @@ def test_bf16_is_close_to_float32(build):
         {"engine": "onnxruntime", "providers": ("NoSuchExecutionProvider",)},
         {"engine": "openvino", "threads": 0},
         {"engine": "openvino", "threads": 1.5},
+        {"engine": "openvino", "threads": True},
         {"engine": "onnxruntime", "precision": "int8", "providers": ("CUDAExecutionProvider",)},
         {"engine": "onnxruntime", "providers": ()},
         {"engine": "onnxruntime", "providers": "CPUExecutionProvider"},

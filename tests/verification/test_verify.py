@@ -92,7 +92,7 @@ def test_a_classifier_of_ones_own_on_golden_features_is_said_to_lack_golden_logi
 
 
 def test_what_cannot_be_had_is_left_out_with_the_reason(monkeypatch):
-    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("FP32",))
+    monkeypatch.setattr("mobilenet_hub.runtime.openvino.capabilities", lambda: ("FP32",))
     outcome = hub.verify(SMALL, engines=["openvino"], precisions=["float32", "bf16"])
     assert list(outcome.left_out) == ["openvino bf16"]
     assert "no bfloat16" in outcome.left_out["openvino bf16"]

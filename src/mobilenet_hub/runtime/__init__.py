@@ -72,18 +72,24 @@ def make_engine(compute: Compute = _BY_DEFAULT) -> Engine:
             DirectML.
 
     Raises:
-        EngineError: unknown engine, precision or provider.
+        EngineError: unknown engine, precision or provider; `bf16` on a CPU that has it not, where
+            OpenVINO would compute in float32 and say nothing.
         MissingExtraError: the engine is not installed.
     """
     name, precision, providers = compute.engine, compute.precision, compute.providers
     threads = available_threads() if compute.threads is None else compute.threads
-    if not isinstance(threads, int) or threads < 1:
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise EngineError(f"threads must be a whole number, at least 1. Received: {threads!r}")
     if precision not in get_args(Precision):
         raise EngineError(
             f"precision must be one of {get_args(Precision)}. Received: {precision!r}"
         )
     if name == "openvino":
+        if precision == "bf16" and "BF16" not in openvino.capabilities():
+            raise EngineError(
+                "this CPU has no bfloat16: use precision float32 or int8. Received: "
+                "precision 'bf16'"
+            )
         return openvino.OpenVINOEngine(precision, threads)
     if name == "onnxruntime":
         if precision == "bf16":

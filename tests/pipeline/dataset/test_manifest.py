@@ -33,7 +33,7 @@ def test_other_settings_are_refused_and_named(folder, module):
 def test_what_another_engine_or_precision_computes_is_not_mixed_in(
     folder, module, monkeypatch, other, named
 ):
-    monkeypatch.setattr("mobilenet_hub.inference.capabilities", lambda: ("BF16",))
+    monkeypatch.setattr("mobilenet_hub.runtime.openvino.capabilities", lambda: ("BF16",))
     write(folder / "out", module)
     with pytest.raises(DatasetError, match=f"other settings: {named}.*Received: {named}"):
         write(folder / "out", hub.Module(SMALL, **other))
