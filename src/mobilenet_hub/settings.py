@@ -193,6 +193,9 @@ class Settings:
         return cls(PreprocessingSettings.from_dict(values), Compute(**compute), **own)
 
 
+_WORDS = ("activation", "precision", "calibration_sha256")  # of a classifier: texts as they are
+
+
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
     """What a classifier of somebody's own says of itself, in the metadata of its weights.
@@ -207,6 +210,7 @@ class ClassifierSettings:
             image is none of the classes. None: no image is rejected.
         precision: that temperature, threshold and prototypes were fitted with.
         input_range: the values of black and white pixels for the first convolution.
+        calibration_sha256: of the calibration that they were fitted with, in int8.
 
     Raises:
         InputError: settings that mean nothing.
@@ -219,6 +223,7 @@ class ClassifierSettings:
     reject_threshold: float | None = None
     precision: Precision = "float32"
     input_range: tuple[float, float] = INPUT_RANGE
+    calibration_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
@@ -258,7 +263,7 @@ class ClassifierSettings:
             InputError, ValueError, RecursionError: what it says is not what `to_metadata` writes.
         """
         values: dict[str, Any] = {
-            name: text if name in ("activation", "precision") else json.loads(text)
+            name: text if name in _WORDS else json.loads(text)
             for name, text in _chosen(metadata, cls).items()
         }
         for name, kind in (("labels", list), ("preprocessing", dict), ("input_range", list)):

@@ -51,7 +51,7 @@ def test_weights_of_ones_own_are_calibrated_and_then_run_in_int8(photos, tmp_pat
     assert (listed["calibration"], listed["photos"]["count"]) == (record["path"], 24)
     said = run("info", str(weights)).stdout
     assert "calibrated on 24 photos (clouds)" in said
-    assert "recall@10" in said
+    assert "same top-1" in said
     Path(record["path"]).write_bytes(b"damaged")
     done = run("info", str(weights))
     assert (done.returncode, "Delete it, or measure anew" in done.stdout) == (0, True)

@@ -20,6 +20,7 @@ from mobilenet_hub.retraining.learning import LearningSettings
 from mobilenet_hub.retraining.steps import Shares
 from mobilenet_hub.settings import FineTuneSettings
 from mobilenet_hub.weights.canonical import load
+from mobilenet_hub.weights.storage.calibrations import load_calibration
 from pictures import write_pictures
 
 FILES = [
@@ -381,3 +382,11 @@ def test_all_layers_are_trained_where_that_is_asked_for(tmp_path):
     )
     record = next(hub.classify(photos / "red" / "3.png", tmp_path / "out", reject=False))
     assert {label.name for label in record.labels} == {"green", "red"}
+
+
+def test_a_classifier_in_int8_knows_its_calibration(tmp_path):
+    photos = write_classes(tmp_path / "photos", 24)
+    hub.retrain(photos, tmp_path / "out", hub.Module(SMALL_MODULE, precision="int8"))
+    made = load(tmp_path / "out" / "model.safetensors")
+    assert made.classifier.precision == "int8"
+    assert made.classifier.calibration_sha256 == load_calibration(made, (224, 224)).sha256

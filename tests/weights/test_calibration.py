@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_its_hash_is_of_the_numbers_and_not_of_what_is_said_of_them(calibration)
     assert replace(calibration, roundings=roundings).sha256 != calibration.sha256
 
 
-@pytest.mark.parametrize("greatest", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+@pytest.mark.parametrize("greatest", [0.0, -1.0, 1e-300, float("nan"), float("inf"), 1e9])
 def test_a_range_must_be_one(calibration, greatest):
     with pytest.raises(WeightsError, match="Received: a range of"):
         replace(calibration, ranges=dict.fromkeys(calibration.ranges, greatest))
@@ -135,6 +135,11 @@ def changed(calibration, **changes):
         {"certificates": [{}]},
         {"certificates": 3},
         {"input_range": None},
+        {"input_range": [float("nan"), 1]},
+        {"size": [224.9, 224]},
+        {"size": [224, 10**9]},
+        {"photos": {"name": "", "count": -5, "sha256": ""}},
+        {"photos": {"name": "", "count": 10**400, "sha256": ""}},
         {"float_layers": 3},
         {"float_layers": 1e400},
     ],
@@ -142,6 +147,30 @@ def changed(calibration, **changes):
 def test_a_record_that_says_something_else_is_refused(calibration, changes):
     with pytest.raises(WeightsError, match=r"file: expected a calibration.*Received"):
         Calibration.from_bytes(changed(calibration, **changes), "file")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cosine": None},
+        {"cosine": float("nan")},
+        {"least_cosine": -7},
+        {"recall": 1e300},
+        {"agreement": -0.1},
+        {"top1_loss": 2},
+        {"top1_interval": [float("inf"), float("nan")]},
+        {"top1_interval": [0.5, 0.1]},
+    ],
+)
+def test_a_certificate_of_numbers_that_cannot_be_is_refused(calibration, values):
+    data = changed(calibration, certificates=[asdict(CERTIFICATE) | values])
+    with pytest.raises(WeightsError, match=r"file: expected a calibration.*Received"):
+        Calibration.from_bytes(data, "file")
+
+
+def test_the_least_cosine_in_words_is_not_above_the_mean():
+    words = replace(CERTIFICATE, cosine=0.9998, least_cosine=0.9996, recall=None).in_words()
+    assert words.startswith("cosine to float32 0.9998, at least 0.999, same top-1")
 
 
 def test_bytes_of_something_else_are_refused():

@@ -22,6 +22,7 @@ from mobilenet_hub.errors import ImageError, InputError, ItemError, WeightsError
 from mobilenet_hub.images import preprocess
 from mobilenet_hub.images.limits import max_bytes
 from mobilenet_hub.inference import InferenceModule
+from mobilenet_hub.pipeline.processor import reason_of
 from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
 from mobilenet_hub.pipeline.results import Counts
 from mobilenet_hub.pipeline.sources.resolve import open_sources
@@ -43,7 +44,7 @@ class Calibrated:
     Attributes:
         calibration: with its certificate.
         path: where it is kept.
-        failures: path and reason of the photos that could not be read.
+        failures: path and reason of the photos that were left out.
     """
 
     calibration: Calibration
@@ -93,8 +94,8 @@ def calibrate(
             f"the input size of {loaded.info.handle} is fixed to {own.height}. "
             f"Received: {height}x{width}"
         )
-    if limit < MIN_PHOTOS:
-        raise InputError(f"limit must be at least {MIN_PHOTOS}. Received: {limit}")
+    if not isinstance(limit, int) or limit < MIN_PHOTOS:
+        raise InputError(f"limit must be a whole number, at least {MIN_PHOTOS}. Received: {limit}")
     source = photos if isinstance(photos, Source) else open_sources(photos)
     named = name or (Path(photos).name if isinstance(photos, str | Path) else "photos")
     settings = replace(own, height=height, width=width)
@@ -119,7 +120,7 @@ class ReadPhotos:
         pixels: [photos, height, width, 3], in a temporary file.
         ids: of the items.
         sha256: of the photos' own sha256s, in order.
-        failures: path and reason of those that could not be read.
+        failures: path and reason of those that were left out.
     """
 
     pixels: Images
@@ -135,12 +136,15 @@ def read_photos(
     limit: int = MAX_PHOTOS,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ReadPhotos]:
-    """Decode the first photos of a source into a temporary file.
+    """Decode the first photos of a source into a temporary file, each once.
+
+    What is of one colour is left out, as is what cannot be read: it says nothing of photos.
 
     Raises:
         WeightsError: too few can be read.
     """
     digest, ids, failures = hashlib.sha256(), list[str](), list[tuple[str, str]]()
+    seen: dict[bytes, str] = {}
     most = max_bytes(settings.max_pixels)
     image = np.empty(settings.shape, settings.dtype)
     with tempfile.TemporaryFile() as file:
@@ -148,10 +152,16 @@ def read_photos(
             try:
                 data, _ = item.read(most)
                 preprocess(data, settings, image, item.path)
+                own = hashlib.sha256(data).digest()
+                if own in seen:
+                    raise ItemError("read", f"the same file as {seen[own]}")
+                if (image == image[0, 0]).all():
+                    raise ItemError("read", "a picture of one colour")
             except (ImageError, ItemError, OSError) as error:
-                failures.append((item.path, str(error)))
+                failures.append((item.path, reason_of(error)))
                 continue
-            digest.update(hashlib.sha256(data).digest())
+            seen[own] = item.path
+            digest.update(own)
             ids.append(item.id)
             image.tofile(file)
             progress.update(Counts(len(ids), len(failures)))
@@ -161,7 +171,7 @@ def read_photos(
             reasons = "".join(f"; {path}: {reason}" for path, reason in failures[:3])
             raise WeightsError(
                 f"Calibration needs at least {MIN_PHOTOS} photos, better hundreds of varied ones. "
-                f"Received: {len(ids)} that can be read{reasons}"
+                f"Received: {len(ids)} that can be used{reasons}"
             )
         file.flush()
         shape = (len(ids), *settings.shape)

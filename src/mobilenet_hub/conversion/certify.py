@@ -26,6 +26,7 @@ from mobilenet_hub.weights.canonical import Weights
 
 Floats = NDArray[np.float32]
 _NEIGHBOURS = 10
+_LEAST_FOR_RECALL = 2 * _NEIGHBOURS  # photos: of fewer, nearly all are the nearest in any precision
 
 
 def certify(
@@ -63,6 +64,7 @@ def certify(
         comparisons.append(_compare(weights, its, pixels[half], truth, engine))
     cosines = np.concatenate([comparison.cosines for comparison in comparisons])
     recalls = np.concatenate([comparison.recalls for comparison in comparisons])
+    fewest = min(len(comparison.recalls) for comparison in comparisons)
     same = [comparison.same for comparison in comparisons if comparison.same is not None]
     rights = [comparison.right for comparison in comparisons if comparison.right is not None]
     loss, interval = _loss(np.concatenate(rights)) if rights else (None, None)
@@ -72,7 +74,7 @@ def certify(
         instruction_set=instruction_set(),
         cosine=float(cosines.mean()),
         least_cosine=float(cosines.min()),
-        recall=float(recalls.mean()),
+        recall=float(recalls.mean()) if fewest >= _LEAST_FOR_RECALL else None,
         agreement=float(np.concatenate(same).mean()) if same else None,
         top1_loss=loss,
         top1_interval=interval,

@@ -21,6 +21,7 @@ from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
 from mobilenet_hub.runtime import Engine, GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.contracts import Images
 from mobilenet_hub.weights.calibration import (
+    MIN_RANGE,
     Calibration,
     Photos,
     check_float_layers,
@@ -35,7 +36,6 @@ METHOD = (
     "least squares of what they give; biases "
     "corrected layer by layer, to the means of float32 after the activation"
 )
-_LEAST_RANGE = 1e-3  # of a tensor that is 0 on all photos
 
 
 def measure(
@@ -100,7 +100,7 @@ def _ranges(
             total[name] += float(values.sum(dtype=np.float64))
             most[name] = max(most[name], float(values.max()))
     return {
-        name: max(most[name] if layer.activation else total[name] / count, _LEAST_RANGE)
+        name: max(most[name] if layer.activation else total[name] / count, MIN_RANGE)
         for name, layer in tensors.items()
     }
 

@@ -187,7 +187,7 @@ class Processor:
                     return None
         except Exception as error:  # one strange file must not end a run of millions; it is listed
             stage = error.stage if isinstance(error, ItemError) else "read"
-            return b"", Outcome(item.id, item.path, stage=stage, reason=_reason(error))
+            return b"", Outcome(item.id, item.path, stage=stage, reason=reason_of(error))
         return data, Outcome(item.id, item.path, stamp, sha256)
 
     def _decode(self, data: bytes, outcome: Outcome, worker: Worker, slot: int) -> Outcome:
@@ -206,7 +206,7 @@ class Processor:
         except Exception as error:  # as above
             if isinstance(error, MemoryError):  # says nothing of the image, which is tried again
                 outcome = replace(outcome, stamp=None, sha256="")
-            return replace(outcome, stage="decode", reason=_reason(error))
+            return replace(outcome, stage="decode", reason=reason_of(error))
         return replace(outcome, **seen) if seen else outcome
 
     def _finish(self, results: Results, outputs: Outputs) -> None:
@@ -230,7 +230,7 @@ class Processor:
         return similarity(features, prototypes) < classifier.reject_threshold
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why an item failed, in words."""
     if isinstance(error, (ItemError, ImageError)):
         return error.reason

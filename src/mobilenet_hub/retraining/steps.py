@@ -254,6 +254,7 @@ def _fine_tune(
 
 def _classifier(run: Run, data: Data, head: Head, fitted: Fitted) -> Weights:
     backbone = run.module.current_weights()
+    calibration = run.module.calibration(run.settings.preprocessing.size)
     settings = ClassifierSettings(
         data.labels,
         run.settings.preprocessing,
@@ -262,6 +263,7 @@ def _classifier(run: Run, data: Data, head: Head, fitted: Fitted) -> Weights:
         fitted.reject_threshold,
         run.settings.compute.precision,
         backbone.network.input_range,
+        None if calibration is None else calibration.sha256,
     )
     return make_classifier(
         backbone, head.kernel, head.biases, settings, prototypes=fitted.prototypes

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenet_hub.errors import WeightsError
+from mobilenet_hub.files import parse_json
 from mobilenet_hub.networks import Layer, Network, network
 from mobilenet_hub.weights.safetensors_format import parse_safetensors, printable
 
 FORMAT = "mobilenet-hub-calibration/2"
 MAX_FILE_BYTES = 1 << 23  # the largest network's takes 0.7 MB
 _CORRECTION, _ROUNDING = "correction", "rounding"  # tensors in it, after a layer's scope
-MAX_RANGE = 1e6  # of a value between two layers: trained networks stay below 100
+MAX_SIDE = 1 << 14  # of an input, in pixels
+MIN_RANGE, MAX_RANGE = 1e-3, 1e6  # of a value between two layers: trained networks stay below 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,14 @@ class Certificate:
         engine: what computed, with its version.
         instruction_set: of the CPU; see `runtime.cpu.instruction_set`.
         cosine, least_cosine: mean and least of the photos' feature vectors with float32's.
-        recall: mean share of the 10 nearest photos by cosine that both find, of each photo.
+        recall: mean share of the 10 nearest photos by cosine that both find, of each photo; None of
+            sets so small that it would say nothing.
         agreement: share of photos whose most likely class is the same; None without logits.
         top1_loss: top-1 accuracy in float32 less that in int8; None without known classes.
         top1_interval: in which the loss lies with a confidence of 95 %.
+
+    Raises:
+        WeightsError: numbers that cannot be.
     """
 
     photos: Photos
@@ -69,17 +75,30 @@ class Certificate:
     instruction_set: str
     cosine: float
     least_cosine: float
-    recall: float
+    recall: float | None = None
     agreement: float | None = None
     top1_loss: float | None = None
     top1_interval: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        shares = [value for value in (self.recall, self.agreement) if value is not None]
+        cosines = (self.least_cosine, self.cosine)
+        losses = [-1.0, self.top1_loss or 0.0, 1.0]
+        low, high = self.top1_interval or (0.0, 0.0)
+        if not (
+            all(0 <= share <= 1 for share in shares)
+            and all(abs(cosine) < 1.001 for cosine in cosines)
+            and losses == sorted(losses)
+            and -1 <= low <= high <= 1
+        ):
+            raise _refusal(f"a certificate of {(*cosines, *shares, self.top1_loss, low, high)}")
+
     def in_words(self) -> str:
         """All of it in one sentence."""
-        words = [
-            f"cosine to float32 {self.cosine:.4f}, at least {self.least_cosine:.3f}",
-            f"recall@10 {100 * self.recall:.1f} %",
-        ]
+        least = math.floor(1000 * self.least_cosine) / 1000
+        words = [f"cosine to float32 {self.cosine:.4f}, at least {least:.3f}"]
+        if self.recall is not None:
+            words.append(f"recall@10 {100 * self.recall:.1f} %")
         if self.agreement is not None:
             words.append(f"same top-1 {100 * self.agreement:.1f} %")
         if self.top1_loss is not None and self.top1_interval is not None:
@@ -144,11 +163,13 @@ class Calibration:
 
     def __post_init__(self) -> None:
         check_float_layers(self.network, self.float_layers)
+        if not all(0 < side <= MAX_SIDE for side in self.size):
+            raise _refusal(f"an input of {self.size}")
         layers = self.layers
         if self.ranges.keys() != dict(stored_tensors(self.network, self.float_layers)).keys():
             raise _refusal("ranges of other layers than the network's")
         for name, greatest in self.ranges.items():
-            if not 0 < greatest <= MAX_RANGE:
+            if not MIN_RANGE <= greatest <= MAX_RANGE:
                 raise _refusal(f"a range of {greatest} of {name}")
         if self.corrections.keys() != {layer.scope for layer in layers}:
             raise _refusal("corrections of other layers than the network's")
@@ -220,7 +241,7 @@ class Calibration:
         """
         tensors, metadata = parse_safetensors(data, where)
         try:
-            record = json.loads(metadata.get("mobilenet_hub", ""))
+            record = parse_json(metadata.get("mobilenet_hub", ""))
             return cls(**_arguments(record, tensors))
         except (
             ValueError,
@@ -228,7 +249,6 @@ class Calibration:
             TypeError,
             AttributeError,
             OverflowError,
-            RecursionError,
         ) as error:
             raise WeightsError(
                 f"{where}: expected a calibration ({FORMAT}). Received: {error}"
@@ -256,8 +276,10 @@ def check_float_layers(net: Network, float_layers: int) -> None:
 def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     if record["format"] != FORMAT:
         raise _refusal(f"format {printable(record['format'])[:100]!r}")
-    height, width = map(int, record["size"])
+    height, width = map(_whole, record["size"])
     low, high = map(float, record["input_range"])
+    if not -math.inf < low < high < math.inf:
+        raise _refusal(f"pixels from {low} to {high}")
     return {
         "network": network(
             record["family"], float(record["depth_multiplier"]), input_range=(low, high)
@@ -270,7 +292,7 @@ def _arguments(record: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, An
         "photos": _photos(record["photos"]),
         "method": printable(record["method"]),
         "certificates": tuple(map(_certificate, record["certificates"])),
-        "float_layers": int(record.get("float_layers", 0)),
+        "float_layers": _whole(record.get("float_layers", 0)),
     }
 
 
@@ -283,14 +305,14 @@ def _ending(what: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
 
 
 def _photos(values: Any) -> Photos:
-    return Photos(printable(values["name"]), int(values["count"]), printable(values["sha256"]))
+    return Photos(printable(values["name"]), _whole(values["count"]), printable(values["sha256"]))
 
 
 def _certificate(values: Any) -> Certificate:
-    numbers = {
-        field.name: None if (value := values[field.name]) is None else float(value)
-        for field in fields(Certificate)
-        if field.name in ("cosine", "least_cosine", "recall", "agreement", "top1_loss")
+    known = {
+        name: float(value)
+        for name in ("recall", "agreement", "top1_loss")
+        if (value := values[name]) is not None
     }
     interval = values["top1_interval"]
     if interval is not None:
@@ -300,9 +322,17 @@ def _certificate(values: Any) -> Certificate:
         photos=_photos(values["photos"]),
         engine=printable(values["engine"]),
         instruction_set=printable(values["instruction_set"]),
+        cosine=float(values["cosine"]),
+        least_cosine=float(values["least_cosine"]),
         top1_interval=interval,
-        **numbers,  # type: ignore[arg-type]
+        **known,
     )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise _refusal(f"{value!r:.50} for a whole number")
+    return value
 
 
 def _refusal(received: str) -> WeightsError:

@@ -62,6 +62,27 @@ def test_classifiers_on_the_same_features_take_the_same_one(weights, calibration
     assert load_calibration(classifier, (96, 96)).sha256 == calibration.sha256
 
 
+def test_a_classifier_takes_the_one_it_was_fitted_with_and_no_other(weights, calibration):
+    bundled = load_calibration(weights, (224, 224))
+    kernel = np.ones((weights.network.num_features, 2), np.float32)
+
+    def fitted(size, sha256):
+        settings = ClassifierSettings(
+            ("ant", "bee"),
+            PreprocessingSettings(*size),
+            precision="int8",
+            calibration_sha256=sha256,
+        )
+        return make_classifier(weights, kernel, np.zeros(2, np.float32), settings)
+
+    keep_calibration(replace(bundled, ranges={n: 2 * v for n, v in bundled.ranges.items()}))
+    keep_calibration(calibration)
+    at_224 = fitted((224, 224), bundled.sha256)
+    assert load_calibration(at_224, (224, 224)).sha256 == bundled.sha256
+    with pytest.raises(MissingCalibrationError, match=r"fitted in int8 with.*retrain"):
+        load_calibration(fitted((96, 96), bundled.sha256), (96, 96))
+
+
 def test_a_file_of_other_weights_or_too_large_is_refused(weights, calibration):
     path = keep_calibration(calibration)
     path.write_bytes(replace(calibration, weights_sha256="c" * 64).to_bytes())

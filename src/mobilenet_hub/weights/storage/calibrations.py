@@ -31,18 +31,29 @@ def load_calibration(weights: Weights, size: tuple[int, int]) -> Calibration:
         size: height and width.
 
     Raises:
-        MissingCalibrationError: there is none.
+        MissingCalibrationError: there is none; or weights of a classifier that was fitted with
+            another one, and whose temperature and threshold are of the features that this one gave.
         WeightsError: it is damaged.
         CacheError: the cache cannot be read.
     """
     features, _ = tensor_digests(weights)
+    fitted = weights.classifier.calibration_sha256 if weights.classifier else None
+    others = []
     for path in _places(file_name(features, size)):
         if (calibration := _read(path)) is None:
             continue
         if (calibration.weights_sha256, calibration.size) != (features, size):
             raise WeightsError(f"{path}: a calibration of other weights. {_REMEDY}")
-        if calibration.network.input_range == weights.network.input_range:
+        if calibration.network.input_range != weights.network.input_range:
+            continue
+        if fitted in (None, calibration.sha256):
             return calibration
+        others.append(path)
+    if others:
+        raise MissingCalibrationError(
+            f"this classifier was fitted in int8 with the calibration of sha256 {fitted}: fit it "
+            f"anew with `mobilenet-hub retrain`, or use another precision. Received: {others[0]}"
+        )
     height, width = size
     raise MissingCalibrationError(
         "int8 needs to know how large the values inside the network become: measure it on photos "
