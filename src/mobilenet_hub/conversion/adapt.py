@@ -80,9 +80,8 @@ def adapted(
     means, numbers = _means(weights, pixels, engine), quantize(weights, calibration)
     values = _given(weights, pixels, engine, calibration)
     corrections, roundings = dict[str, Float32](), dict[str, NDArray[np.uint8]]()
-    kept = dict[str | None, _Values]()
-    if calibration.float_layers:
-        kept[weights.network.convolutions[calibration.float_layers - 1].scope] = values
+    last = calibration.last_float_layer
+    kept = dict[str | None, _Values]({last.scope: values} if last else {})
     for done, layer in enumerate(calibration.layers, 1):
         kernel, _ = in_steps(oihw(layer, fold_batch_norm(layer, weights.tensors)[0]))
         up = rounded_up(layer, kernel, values.moments(layer))
@@ -102,21 +101,16 @@ def adapted(
 
 def _given(weights: Weights, pixels: Images, engine: Engine, calibration: Calibration) -> _Values:
     """What the first layer in int8 is given: pixels, or the bytes of the last one in float32."""
-    scale = input_scale(calibration)
-    if not calibration.float_layers:
+    scale, last = input_scale(calibration), calibration.last_float_layer
+    if last is None:
         whole = np.rint(pixels * np.float32(255)) if pixels.dtype == np.float32 else pixels
         return _Values(whole.astype(np.uint8), scale)
 
-    last = weights.network.convolutions[calibration.float_layers - 1]
-
     def build(spec: GraphSpec) -> Graph:
-        builder, size = Builder(weights), (spec.height, spec.width)
-        graph = build_graph(
-            weights, "feature_vector", input_dtype=spec.input_dtype, size=size, builder=builder
-        )
+        builder = built_in_float32(weights, spec)
         value = builder.node("Transpose", [builder.values[last.scope]], "given", perm=[0, 2, 3, 1])
-        graph.outputs[:] = [Port(value, ("batch", None, None, last.out_channels))]
-        return graph
+        builder.graph.outputs[:] = [Port(value, ("batch", None, None, last.out_channels))]
+        return builder.graph
 
     batches = in_batches(Runner(build, engine), pixels)
     return _Values(np.concatenate([_rounded(batch["given"], scale) for batch in batches]), scale)
@@ -204,24 +198,27 @@ def _means(weights: Weights, pixels: Images, engine: Engine) -> dict[str, Float3
     """The mean of each channel in float32, after the activation, by the layers' scopes."""
 
     def build(spec: GraphSpec) -> Graph:
-        builder = Builder(weights)
-        size = (spec.height, spec.width)
-        graph = build_graph(
-            weights, "feature_vector", input_dtype=spec.input_dtype, size=size, builder=builder
-        )
+        builder = built_in_float32(weights, spec)
         for layer in weights.network.convolutions:
             value = f"{layer.scope}/{'activation' if layer.activation else 'conv'}"
             name = builder.node(
                 "ReduceMean", [value], f"{layer.scope}/mean", axes=[2, 3], keepdims=0
             )
-            graph.outputs.append(Port(name, ("batch", layer.out_channels)))
-        return graph
+            builder.graph.outputs.append(Port(name, ("batch", layer.out_channels)))
+        return builder.graph
 
     batches = [*in_batches(Runner(build, engine), pixels)]
     return {
         layer.scope: np.concatenate([batch[f"{layer.scope}/mean"] for batch in batches]).mean(0)
         for layer in weights.network.convolutions
     }
+
+
+def built_in_float32(weights: Weights, spec: GraphSpec) -> Builder:
+    """The network up to its features, to which outputs are added."""
+    builder, size = Builder(weights), (spec.height, spec.width)
+    build_graph(weights, "feature_vector", input_dtype=spec.input_dtype, size=size, builder=builder)
+    return builder
 
 
 def in_batches(run: Runner, pixels: Images) -> Iterator[Outputs]:

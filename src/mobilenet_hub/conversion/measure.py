@@ -13,8 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from mobilenet_hub.conversion.adapt import adapted, in_batches
-from mobilenet_hub.graph import build_graph
+from mobilenet_hub.conversion.adapt import adapted, built_in_float32, in_batches
 from mobilenet_hub.graph.onnx_format import Attribute, Graph, Node, Port
 from mobilenet_hub.networks import Layer
 from mobilenet_hub.pipeline.progress import NO_PROGRESS, Progress
@@ -87,7 +86,7 @@ def _ranges(
     tensors = dict(stored_tensors(weights.network, float_layers))
 
     def build(spec: GraphSpec) -> Graph:
-        graph = _float_graph(weights, spec)
+        graph = built_in_float32(weights, spec).graph
         for name, layer in tensors.items():
             _add_greatest(graph, name, layer)
         return graph
@@ -116,8 +115,3 @@ def _add_greatest(graph: Graph, name: str, layer: Layer) -> None:
     attributes: dict[str, Attribute] = {"axes": [1, 2, 3], "keepdims": 0}
     graph.nodes.append(Node("ReduceMax", [value], f"{name}/greatest", attributes))
     graph.outputs.append(Port(f"{name}/greatest", ("batch",)))
-
-
-def _float_graph(weights: Weights, spec: GraphSpec) -> Graph:
-    size = (spec.height, spec.width)
-    return build_graph(weights, "feature_vector", input_dtype=spec.input_dtype, size=size)

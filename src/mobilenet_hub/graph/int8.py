@@ -63,8 +63,7 @@ class QuantizedBuilder(Builder):
     def _add_float_convolution(self, layer: Layer, value: str) -> str:
         """One of the first layers, in float32; what the last of them gives is stored in bytes."""
         value = super().add_convolution(layer, value)
-        layers = self._calibration.network.convolutions
-        if layers[self._calibration.float_layers - 1].scope == layer.scope:
+        if layer == self._calibration.last_float_layer:
             value = self._stored(value, layer.scope, input_scale(self._calibration))
             self.values[layer.scope] = value
         return value

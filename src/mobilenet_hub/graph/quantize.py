@@ -97,10 +97,9 @@ def in_steps(kernel: Float32) -> tuple[Float32, Float32]:
 
 def input_scale(calibration: Calibration) -> Scale:
     """How the bytes are read that the first layer in int8 is given: of images, or of a layer."""
-    net = calibration.network
-    if not calibration.float_layers:
-        return pixel_scale(net)
-    last = net.convolutions[calibration.float_layers - 1]
+    last = calibration.last_float_layer
+    if last is None:
+        return pixel_scale(calibration.network)
     name = last.scope if last.residual is None else f"{last.scope}/add"
     return _scale(last, calibration.ranges[name])
 

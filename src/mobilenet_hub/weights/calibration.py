@@ -194,6 +194,11 @@ class Calibration:
         return self.network.convolutions[self.float_layers :]
 
     @property
+    def last_float_layer(self) -> Layer | None:
+        """The last of those in float32, whose values are stored in bytes for the first in int8."""
+        return self.network.convolutions[self.float_layers - 1] if self.float_layers else None
+
+    @property
     def sha256(self) -> str:
         """Of what decides the numbers: ranges, corrections, roundings; not what is said of them."""
         digest = hashlib.sha256()
