@@ -16,6 +16,7 @@ from mobilenet_hub.graph.quantize import quantize
 from mobilenet_hub.runtime import GraphSpec, Runner, make_engine
 from mobilenet_hub.runtime.openvino import import_openvino
 from mobilenet_hub.settings import Compute
+from mobilenet_hub.weights.calibration import Calibration
 from weights_support import load_bundled
 
 V2 = "mobilenet_v2_035_224"
@@ -97,6 +98,18 @@ def test_first_layers_in_float32_are_computed_exactly():
     off = np.abs(mixed[last] - exact[last])
     assert step / 10 < off.max()
     assert np.median(off) <= 0.51 * step
+
+
+@pytest.mark.parametrize("float_layers", [0, 5])
+def test_a_calibration_that_was_read_from_a_file_gives_what_it_gave_before(float_layers):
+    """Of weights that classify, whose network is another object than a calibration's own."""
+    weights = load_bundled("mobilenet_v1_025_224")
+    made = measured(weights, float_layers=float_layers)
+    read = Calibration.from_bytes(made.to_bytes(), "file")
+    images = clouds(2, seed=6)
+    np.testing.assert_array_equal(
+        runner(weights, read)(images)["default"], runner(weights, made)(images)["default"]
+    )
 
 
 def test_float_images_give_what_their_pixels_give(weights, calibration):

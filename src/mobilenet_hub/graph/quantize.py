@@ -74,7 +74,7 @@ def quantize(weights: Weights, calibration: Calibration) -> dict[str, QuantizedL
         output = _scale(layer, ranges[layer.scope]) if layer.scope in ranges else None
         total = _scale(layer, ranges[f"{layer.scope}/add"]) if layer.residual else None
         kernel, bias = fold_batch_norm(layer, weights.tensors)
-        if layer is weights.network.convolutions[0]:
+        if not result and calibration.last_float_layer is None:
             rest = weights.network.input_range[0] + value.zero * value.step
             bias = bias + np.float32(rest) * kernel.sum((0, 1, 2), dtype=np.float32)
         exact, steps = in_steps(oihw(layer, kernel))
